@@ -1,0 +1,75 @@
+"""The one error tree of the node.
+
+    NodeError
+    ├── TransientError          may succeed when tried again unchanged; the flow retries it
+    │   ├── PeerUnavailable       a destination or peer does not answer, or answers "later"
+    │   └── ResourceExhausted     disk, memory or a queue is full
+    ├── PermanentError          will fail again; parked where an operator sees it
+    │   ├── PeerRefused           a destination refused an object for good
+    │   └── StorageCorrupt        the spool and the index contradict each other
+    ├── Refused                 the input is not what we take; carries the reason that the sender or reader is told
+    │   ├── InstanceRefused       an instance that the Storage SCP must not accept
+    │   └── NotAnalysable         a series that no volume can be built from, or a study that no pipeline reads
+    └── SettingsError           configuration mistakes, all of them, each with its dotted path
+
+Messages name the cause, the UIDs and what to do. They never hold patient identifiers nor bytes or text
+from a received data set (UIDs that passed the syntax check excepted).
+"""
+
+from collections.abc import Sequence
+
+
+class NodeError(Exception):
+    """Base of every error this package raises on purpose."""
+
+
+class TransientError(NodeError):
+    """May succeed when tried again unchanged."""
+
+
+class PeerUnavailable(TransientError):
+    """A peer does not answer, rejects for now, or answers with a status that says "later"."""
+
+
+class ResourceExhausted(TransientError):
+    """Disk, memory or a queue is full."""
+
+
+class PermanentError(NodeError):
+    """Will fail again unchanged: an operator has to act."""
+
+
+class PeerRefused(PermanentError):
+    """A destination refused an object for good (status A9xx, Cxxx, 0122, 0117, 0124)."""
+
+
+class StorageCorrupt(PermanentError):
+    """What the index says and what lies in the spool contradict each other."""
+
+
+class Refused(NodeError):
+    """The input is not what we take. The message is the reason that people are shown."""
+
+
+class InstanceRefused(Refused):
+    """An instance that the Storage SCP answers with a failure status.
+
+    ``status``: the DIMSE status (PS3.7 Annex C); the message goes into Error Comment (0000,0902), so it
+    is at most 64 characters of ASCII.
+    """
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class NotAnalysable(Refused):
+    """No volume can be built, or no pipeline reads it. The message completes "not analysed: …"."""
+
+
+class SettingsError(NodeError):
+    """Configuration mistakes. ``mistakes`` holds all of them as "dotted.path: what is wrong"."""
+
+    def __init__(self, mistakes: Sequence[str]) -> None:
+        super().__init__("\n".join(mistakes))
+        self.mistakes = tuple(mistakes)

@@ -1,0 +1,1 @@
+"""Where models run. A seam: ``base.py`` has the protocol, every other file one implementation."""

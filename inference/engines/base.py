@@ -1,0 +1,39 @@
+"""The verbs every engine has. One test suite (``tests/seams``) runs on every implementation.
+
+An engine is named in settings by its kind and imported on use, so that neither OpenVINO nor tritonclient
+is in the import graph of a process that does not use it.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from inference.findings import ModelIdentity
+from inference.model import ModelSpec, Tensors
+
+
+class EngineError(Exception):
+    """A model could not be run. ``transient`` tells whether the same call may succeed later."""
+
+    def __init__(self, message: str, *, transient: bool) -> None:
+        super().__init__(message)
+        self.transient = transient
+
+
+class Engine(Protocol):
+    """Runs served models. Thread-safe; holds compiled models for its lifetime."""
+
+    def identity(self, spec: ModelSpec) -> ModelIdentity:
+        """Name, version and digest of the weights that ``run`` would use. Raises ``EngineError``."""
+        ...
+
+    def run(self, spec: ModelSpec, inputs: Tensors, *, cancelled: Callable[[], bool] | None = None) -> Tensors:
+        """Outputs for all rows of the batch axis, in order; the engine cuts batches as suits it.
+
+        ``inputs`` and the result have the names, types and shapes of ``spec``. ``cancelled`` is asked between
+        batches; when it says yes, ``EngineError`` (transient) is raised.
+        """
+        ...
+
+    def close(self) -> None:
+        """Free the models. The engine is not used afterwards."""
+        ...

@@ -1,0 +1,138 @@
+"""What the models found, in the terms of anatomy and arithmetic.
+
+Owns the frozen results that pipelines return and that ``dicom_node.results`` encodes. Knows arrays and
+millimetres; must not know DICOM encoding, files or study identifiers.
+"""
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Status(Enum):
+    """How an analysis ended; every completed study has exactly one."""
+
+    POSITIVE = "positive"
+    """The pipeline ran and found what it looks for."""
+    NEGATIVE = "negative"
+    """The pipeline ran and found nothing it looks for."""
+    NOT_ANALYSED = "not_analysed"
+    """No pipeline could run; the reason says why."""
+
+
+class Region(Enum):
+    """The regions that masks may name. Codes (SNOMED CT) are given by ``dicom_node.results``."""
+
+    LEFT_LUNG = "left_lung"
+    """Left lung parenchyma, lesions included."""
+    RIGHT_LUNG = "right_lung"
+    """Right lung parenchyma, lesions included."""
+    INFECTED_REGION = "infected_region"
+    """Ground-glass opacity and consolidation together, inside the lungs."""
+
+
+class Side(Enum):
+    """The patient's side on which a finding lies."""
+
+    LEFT = "left"
+    """The patient's left."""
+    RIGHT = "right"
+    """The patient's right."""
+    BILATERAL = "bilateral"
+    """Connected across both sides."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelIdentity:
+    """Which weights produced a finding."""
+
+    name: str
+    version: str
+    digest: str
+    """SHA-256 (hex) of the model file that ran."""
+    trained_on: str
+    """One clause for reports, e.g. "16 public COVID-19 CT cases and synthetic phantoms"."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Mask:
+    """One region in the source geometry.
+
+    ``array_zyx``: bool, the shape of the source volume's ``array_zyx``.
+    """
+
+    region: Region
+    array_zyx: NDArray[np.bool_]
+    model: ModelIdentity
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lesion:
+    """One 26-connected component of the infected region. Numbered from 1 by falling volume."""
+
+    number: int
+    side: Side
+    volume_ml: float
+    extent_xyz_mm: tuple[float, float, float]
+    """Size of the bounding box along the grid's columns, rows and slices, in mm."""
+    centroid_mm: tuple[float, float, float]
+    """Centre of mass in patient coordinates (LPS, mm)."""
+    slices: tuple[int, int]
+    """First and last slice index (inclusive) of the volume that hold it."""
+    mean_hu: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Zone:
+    """One zone of a zonal score."""
+
+    name: str
+    """E.g. "right upper"."""
+    percent: float
+    """Involved share of the zone's lung volume, in per cent."""
+    score: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeverityScore:
+    """A score on a named scale, never without its name and citation."""
+
+    scale: str
+    citation: str
+    score: int
+    maximum: int
+    zones: tuple[Zone, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Involvement:
+    """Share of lung volume inside the infected region, in per cent; ``None`` for a lung that was not found."""
+
+    total_percent: float
+    left_percent: float | None
+    right_percent: float | None
+    left_lung_ml: float
+    right_lung_ml: float
+    infected_ml: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Findings:
+    """All that one pipeline says about one volume.
+
+    ``reason`` is empty for positive and negative; for ``NOT_ANALYSED`` it is a sentence that a PACS
+    administrator understands. ``notes`` are remarks a reader needs beside the result.
+    """
+
+    pipeline: str
+    status: Status
+    reason: str
+    models: tuple[ModelIdentity, ...]
+    masks: tuple[Mask, ...] = ()
+    lesions: tuple[Lesion, ...] = ()
+    involvement: Involvement | None = None
+    severity: tuple[SeverityScore, ...] = ()
+    notes: tuple[str, ...] = ()
+    timings_s: dict[str, float] = field(default_factory=dict)

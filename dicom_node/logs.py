@@ -1,0 +1,48 @@
+"""Logging: JSON lines on standard error, one fixed snake_case event each.
+
+Owns the structlog set-up for the node and for libraries that use ``logging``. Study, series and job are
+bound as context variables by the stages. No patient identifiers: only UIDs, AE titles and addresses.
+"""
+
+import logging
+import sys
+
+import structlog
+
+QUIET_LIBRARIES = ("pynetdicom", "pydicom", "dbos", "uvicorn", "uvicorn.access", "highdicom", "sqlalchemy")
+"""They log received data or chatter; only their warnings are kept (pydicom's may quote values: errors only)."""
+
+
+def configure_logging(level: str) -> None:
+    """Send every log line of this process to standard error as one JSON object."""
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.StackInfoRenderer(),
+        structlog.processors.format_exc_info,
+    ]
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.JSONRenderer(),
+            ],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(level.upper())
+    for name in QUIET_LIBRARIES:
+        library = logging.getLogger(name)
+        library.handlers = []
+        library.propagate = True
+        library.setLevel(logging.ERROR if name == "pydicom" else logging.WARNING)

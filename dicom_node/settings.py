@@ -1,0 +1,204 @@
+"""The node's configuration: one frozen tree per process, read from TOML and overridden by flags.
+
+Owns every knob with its unit and reason. Knows no file but the one it is given. All mistakes are reported
+at once, each with its dotted path (``SettingsError``); nothing is silently ignored: an unknown key is a mistake.
+"""
+
+import ipaddress
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from dicom_node.errors import SettingsError
+from dicom_node.records import ResultKind
+
+LOOPBACK = ("127.0.0.1", "::1")
+"""Addresses of the machine itself: the only peers while none is configured."""
+AE_TITLE_PATTERN = r"^(?! )[\x20-\x5b\x5d-\x7e]{1,16}(?<! )$"
+"""PS3.5 6.2, value representation AE: at most 16 printable characters, no backslash, no outer spaces."""
+DEFAULT_DICOM_PORT = 11112
+"""Registered port of DICOM (IANA "dicom"); 104 would need root."""
+REPOSITORY_ROOT = Path(__file__).parent.parent
+"""Where the shipped configuration and models lie in a checkout."""
+
+AETitle = Annotated[str, Field(pattern=AE_TITLE_PATTERN)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+ListeningPort = Annotated[int, Field(ge=0, le=65535)]
+"""0: the operating system chooses a free one (tests)."""
+
+
+class _Section(BaseModel):
+    """Frozen, and strict about unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class PeerSettings(_Section):
+    """A modality or PACS that may associate with the node."""
+
+    ae_title: AETitle
+    address: str | None = None
+    """IP address it must come from; ``None``: any address."""
+
+    @field_validator("address")
+    @classmethod
+    def _is_ip_address(cls, value: str | None) -> str | None:
+        if value is not None:
+            ipaddress.ip_address(value)
+        return value
+
+
+class ScpSettings(_Section):
+    """The Storage SCP."""
+
+    ae_title: AETitle = "DICOMNODE"
+    bind: str = "0.0.0.0"  # noqa: S104 - a Storage SCP is there to be reached; peers are checked
+    port: ListeningPort = DEFAULT_DICOM_PORT
+    peers: tuple[PeerSettings, ...] = ()
+    """Who may associate. Empty: any AE title, but from the machine itself only."""
+    maximum_associations: int = Field(default=32, ge=1, le=1000)
+    """At once. More are rejected with "local limit exceeded", which senders retry."""
+    maximum_pdu_bytes: int = Field(default=256 * 1024, ge=4096, le=1024 * 1024)
+    association_timeout_s: float = Field(default=15.0, gt=0)
+    """From the TCP connection to the complete association request (``hostile-input``: slow-loris)."""
+    network_timeout_s: float = Field(default=60.0, gt=0)
+    """Silence after which an association is aborted."""
+    minimum_free_mb: int = Field(default=1024, ge=0)
+    """Free disk space below which instances are answered A700 (out of resources), which senders retry."""
+
+
+class CompletenessSettings(_Section):
+    """When a study counts as complete."""
+
+    settle_s: float = Field(default=60.0, ge=0)
+    """Quiet time after the last instance of every series. Modalities pause between reconstructions."""
+    stale_after_s: float = Field(default=900.0, gt=0)
+    """An association that is open but silent for that long no longer holds a study back."""
+
+
+class EngineSettings(_Section):
+    """Where models run."""
+
+    kind: Literal["embedded"] = "embedded"
+    """embedded: OpenVINO inside this process."""
+    repository: Path = REPOSITORY_ROOT / "triton_models"
+    threads: int = Field(default=0, ge=0)
+    """CPU threads for inference; 0: all cores."""
+
+
+class DestinationSettings(_Section):
+    """A PACS that results are sent to."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")
+    ae_title: AETitle
+    host: str = Field(min_length=1)
+    port: Port
+    results: tuple[ResultKind, ...] = tuple(ResultKind)
+    """Which objects it gets."""
+    connect_timeout_s: float = Field(default=10.0, gt=0)
+    response_timeout_s: float = Field(default=60.0, gt=0)
+    """For one C-STORE response; archives may be slow on large SEGs."""
+    retry_for_hours: float = Field(default=72.0, gt=0)
+    """How long a destination may be away (a long weekend) before an operator has to ask for a retry."""
+    retry_first_s: float = Field(default=5.0, gt=0)
+    """First pause; it doubles up to ``retry_longest_s``."""
+    retry_longest_s: float = Field(default=600.0, gt=0)
+
+
+class WebSettings(_Section):
+    """The JSON API and health checks."""
+
+    bind: str = "127.0.0.1"
+    """No login yet, so the machine itself only; put a proxy with a login before it to open it."""
+    port: ListeningPort = 8080
+
+
+class LogSettings(_Section):
+    """JSON lines on standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class NodeSettings(_Section):
+    """The whole tree."""
+
+    data_dir: Path = Path("var")
+    """Spool, results and databases. A local file system; never NFS (SQLite's locks)."""
+    routing_rules: Path = REPOSITORY_ROOT / "config" / "pipelines.toml"
+    scp: ScpSettings = ScpSettings()
+    completeness: CompletenessSettings = CompletenessSettings()
+    engine: EngineSettings = EngineSettings()
+    destinations: tuple[DestinationSettings, ...] = ()
+    web: WebSettings = WebSettings()
+    log: LogSettings = LogSettings()
+
+    @model_validator(mode="after")
+    def _destination_names_are_unique(self) -> "NodeSettings":
+        names = [destination.name for destination in self.destinations]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"destinations: the name {twice[0]!r} is used twice")
+        return self
+
+    def destination(self, name: str) -> DestinationSettings | None:
+        """The destination of that name."""
+        return next((found for found in self.destinations if found.name == name), None)
+
+
+def load_settings(path: Path | None, overrides: dict[str, object] | None = None) -> NodeSettings:
+    """Read a TOML file (``None``: defaults only) and lay ``overrides`` (nested, same keys) over it.
+
+    Relative paths in the file are relative to the file's folder. Raises ``SettingsError`` with every mistake.
+    """
+    tree: dict[str, object] = {}
+    if path is not None:
+        try:
+            tree = tomllib.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise SettingsError([f"{path}: cannot be read ({error.strerror})"]) from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise SettingsError([f"{path}: not valid TOML ({error})"]) from error
+        _resolve_paths(tree, path.parent)
+    _lay_over(tree, overrides or {})
+    try:
+        return NodeSettings.model_validate(tree)
+    except ValidationError as error:
+        raise SettingsError([_mistake(item["loc"], item["msg"]) for item in error.errors()]) from error
+
+
+def parse_destination(text: str) -> dict[str, object]:
+    """``NAME=AET@HOST:PORT`` as the keys of a destination. Raises ``SettingsError``."""
+    match = re.fullmatch(r"(?P<name>[^=]+)=(?P<ae>[^@]+)@(?P<host>.+):(?P<port>\d+)", text)
+    if match is None:
+        raise SettingsError([f"--destination {text!r}: expected NAME=AET@HOST:PORT, e.g. pacs=ORTHANC@10.0.0.5:4242"])
+    return {"name": match["name"], "ae_title": match["ae"], "host": match["host"], "port": int(match["port"])}
+
+
+def parse_peer(text: str) -> dict[str, object]:
+    """``AET`` or ``AET@ADDR`` as the keys of a peer."""
+    ae_title, _, address = text.partition("@")
+    return {"ae_title": ae_title, "address": address or None}
+
+
+def _resolve_paths(tree: dict[str, object], folder: Path) -> None:
+    engine = tree.get("engine")
+    for section, key in ((tree, "data_dir"), (tree, "routing_rules"), (engine, "repository")):
+        if isinstance(section, dict) and isinstance(section.get(key), str):
+            section[key] = str(folder / section[key])
+
+
+def _lay_over(tree: dict[str, object], overrides: dict[str, object]) -> None:
+    for key, value in overrides.items():
+        below = tree.get(key)
+        if isinstance(value, dict) and isinstance(below, dict):
+            _lay_over(below, value)
+        else:
+            tree[key] = value
+
+
+def _mistake(location: tuple[int | str, ...], message: str) -> str:
+    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
+    return f"{path}: {message}" if path else message

@@ -17,7 +17,7 @@ from dicom_node.records import ResultKind
 
 LOOPBACK = ("127.0.0.1", "::1")
 """Addresses of the machine itself: the only peers while none is configured."""
-AE_TITLE_PATTERN = r"^(?! )[\x20-\x5b\x5d-\x7e]{1,16}(?<! )$"
+AE_TITLE_PATTERN = r"^[\x21-\x5b\x5d-\x7e]([\x20-\x5b\x5d-\x7e]{0,14}[\x21-\x5b\x5d-\x7e])?$"
 """PS3.5 6.2, value representation AE: at most 16 printable characters, no backslash, no outer spaces."""
 DEFAULT_DICOM_PORT = 11112
 """Registered port of DICOM (IANA "dicom"); 104 would need root."""

@@ -1,0 +1,220 @@
+"""What has been received: instances, and the generations of studies.
+
+A study's first instance opens generation 1. When a job has been made for a generation, the next instance
+opens the following one, so that late instances get a job of their own (and never change a running one).
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import sqlalchemy as sa
+from pydantic import TypeAdapter
+
+from dicom_node.index.tables import add_history, instances, jobs, moment, results, seconds, studies
+from dicom_node.records import InstanceFacts, Series, StoredInstance, StudyState
+
+_FACTS = TypeAdapter(InstanceFacts)
+OWN_RESULT = 0
+"""Generation of an object that we made ourselves and that a PACS routed back: stored, never a reason to work."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyProgress:
+    """A study that is still being received."""
+
+    study_uid: str
+    generation: int
+    last_received_at: Mapping[str, datetime]
+    """Arrival of the newest instance of every series."""
+
+
+class Index:
+    """Received instances and studies. Safe to use from several threads."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+
+    def find_instance(self, sop_instance_uid: str) -> StoredInstance | None:
+        """The durable instance of that UID."""
+        with self._engine.connect() as connection:
+            row = connection.execute(instances.select().where(instances.c.sop_instance_uid == sop_instance_uid)).first()
+        return None if row is None else _stored(row)
+
+    def known_paths(self) -> frozenset[Path]:
+        """Every spool file that has a row."""
+        with self._engine.connect() as connection:
+            return frozenset(Path(path) for path in connection.scalars(sa.select(instances.c.path)))
+
+    def add_instance(self, instance: StoredInstance, *, received_at: datetime, calling_ae: str) -> str:
+        """Commit a row for an instance that is durable in the spool.
+
+        Returns the SHA-256 that the index holds for this UID afterwards: another one than ``instance.sha256``
+        means that the UID was taken by other content.
+        """
+        facts = instance.facts
+        with self._engine.begin() as connection:
+            taken = connection.scalar(
+                sa.select(instances.c.sha256).where(instances.c.sop_instance_uid == facts.sop_instance_uid)
+            )
+            if taken is not None:
+                return str(taken)
+            ours = connection.scalar(
+                sa.select(results.c.job_id).where(results.c.sop_instance_uid == facts.sop_instance_uid)
+            )
+            generation = OWN_RESULT if ours else self._open_generation(connection, facts.study_uid, received_at)
+            connection.execute(
+                instances.insert().values(
+                    sop_instance_uid=facts.sop_instance_uid,
+                    study_uid=facts.study_uid,
+                    series_uid=facts.series_uid,
+                    generation=generation,
+                    facts=_FACTS.dump_json(facts).decode(),
+                    path=str(instance.path),
+                    sha256=instance.sha256,
+                    size_bytes=instance.size_bytes,
+                    received_at=seconds(received_at),
+                    calling_ae=calling_ae,
+                )
+            )
+        return instance.sha256
+
+    def receiving(self) -> tuple[StudyProgress, ...]:
+        """Studies whose current generation has no job yet."""
+        query = (
+            sa.select(
+                studies.c.study_uid,
+                studies.c.generation,
+                instances.c.series_uid,
+                sa.func.max(instances.c.received_at),
+            )
+            .join(instances, instances.c.study_uid == studies.c.study_uid)
+            .where(studies.c.state == StudyState.RECEIVING.value, instances.c.generation == studies.c.generation)
+            .group_by(studies.c.study_uid, studies.c.generation, instances.c.series_uid)
+        )
+        found: dict[tuple[str, int], dict[str, datetime]] = {}
+        with self._engine.connect() as connection:
+            for study_uid, generation, series_uid, newest in connection.execute(query):
+                found.setdefault((study_uid, generation), {})[series_uid] = moment(newest)
+        return tuple(
+            StudyProgress(study_uid=study_uid, generation=generation, last_received_at=newest)
+            for (study_uid, generation), newest in found.items()
+        )
+
+    def close_generation(
+        self,
+        progress: StudyProgress,
+        *,
+        now: datetime,
+        reason: str,
+        enqueue: Callable[[sa.Connection, str], str],
+    ) -> str | None:
+        """Make the job of a complete generation and its workflow in one commit.
+
+        ``enqueue`` is called with the open transaction and the job id and returns the workflow id. Returns the
+        job id, or ``None`` when an instance arrived in the meantime (the study is then judged again).
+        """
+        job_id = f"{progress.study_uid}/{progress.generation}"
+        with self._engine.begin() as connection:
+            newest = connection.scalar(
+                sa.select(sa.func.max(instances.c.received_at)).where(
+                    instances.c.study_uid == progress.study_uid, instances.c.generation == progress.generation
+                )
+            )
+            state = connection.scalar(sa.select(studies.c.state).where(studies.c.study_uid == progress.study_uid))
+            judged = max(seconds(at) for at in progress.last_received_at.values())
+            if newest != judged or state != StudyState.RECEIVING.value:
+                return None
+            connection.execute(
+                jobs.insert().values(
+                    job_id=job_id,
+                    study_uid=progress.study_uid,
+                    generation=progress.generation,
+                    state=StudyState.QUEUED.value,
+                    reason="",
+                    created_at=seconds(now),
+                    starts=0,
+                    workflow_id=enqueue(connection, job_id),
+                    findings="",
+                )
+            )
+            connection.execute(
+                studies.update().where(studies.c.study_uid == progress.study_uid).values(state=StudyState.QUEUED.value)
+            )
+            add_history(connection, progress.study_uid, now, "complete", reason)
+        return job_id
+
+    def series_of_study(self, study_uid: str, *, generation: int) -> tuple[Series, ...]:
+        """All instances that had arrived when ``generation`` was complete, by series; our own results left out."""
+        query = (
+            instances.select()
+            .where(
+                instances.c.study_uid == study_uid,
+                instances.c.generation <= generation,
+                instances.c.generation != OWN_RESULT,
+            )
+            .order_by(instances.c.series_uid, instances.c.sop_instance_uid)
+        )
+        with self._engine.connect() as connection:
+            return _by_series(_stored(row) for row in connection.execute(query))
+
+    def _open_generation(self, connection: sa.Connection, study_uid: str, received_at: datetime) -> int:
+        study = connection.execute(studies.select().where(studies.c.study_uid == study_uid)).first()
+        if study is None:
+            connection.execute(
+                studies.insert().values(
+                    study_uid=study_uid,
+                    generation=1,
+                    state=StudyState.RECEIVING.value,
+                    reason="",
+                    first_received_at=seconds(received_at),
+                    last_received_at=seconds(received_at),
+                )
+            )
+            add_history(connection, study_uid, received_at, "receiving")
+            return 1
+        generation = int(study.generation)
+        if study.state != StudyState.RECEIVING.value:
+            generation += 1
+            add_history(connection, study_uid, received_at, "late_instances", f"generation {generation} opened")
+        connection.execute(
+            studies.update()
+            .where(studies.c.study_uid == study_uid)
+            .values(
+                generation=generation,
+                state=StudyState.RECEIVING.value,
+                reason="",
+                last_received_at=seconds(received_at),
+            )
+        )
+        return generation
+
+    def ping(self) -> None:
+        """Raise when the database cannot be read."""
+        with self._engine.connect() as connection:
+            connection.execute(sa.select(sa.literal(1)))
+
+
+def utc_now() -> datetime:
+    """The wall clock, aware."""
+    return datetime.now(UTC)
+
+
+def _stored(row: sa.Row[tuple[object, ...]]) -> StoredInstance:
+    return StoredInstance(
+        facts=_FACTS.validate_json(row.facts),
+        path=Path(row.path),
+        sha256=row.sha256,
+        size_bytes=row.size_bytes,
+    )
+
+
+def _by_series(stored: Iterable[StoredInstance]) -> tuple[Series, ...]:
+    series: dict[tuple[str, str], list[StoredInstance]] = {}
+    for instance in stored:
+        series.setdefault((instance.facts.study_uid, instance.facts.series_uid), []).append(instance)
+    return tuple(
+        Series(study_uid=study_uid, series_uid=series_uid, instances=tuple(members))
+        for (study_uid, series_uid), members in series.items()
+    )

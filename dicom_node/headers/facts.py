@@ -1,0 +1,190 @@
+"""The typed header facts of an instance (PS3.3 A.3 CT, A.38 Enhanced CT, A.70 Legacy Converted Enhanced CT).
+
+Owns which attributes the node's decisions need and where each class of object keeps them. What is absent or malformed
+becomes ``None`` or empty; only an instance without valid UIDs, or without a readable structure, is refused.
+"""
+
+from pathlib import Path
+from typing import cast
+
+from pydicom.uid import (
+    CTImageStorage,
+    EnhancedCTImageStorage,
+    LegacyConvertedEnhancedCTImageStorage,
+)
+
+from dicom_node.errors import InstanceRefused
+from dicom_node.headers.elements import Element, ElementWalk, MalformedDataSet
+from dicom_node.headers.part10 import CANNOT_UNDERSTAND, EncodedDataSet, data_set_from_wire, open_part10
+from dicom_node.headers.values import Values, text_encoding
+from dicom_node.records import FrameGeometry, InstanceFacts
+
+INVALID_SOP_INSTANCE = 0x0117
+"""Status "invalid SOP instance" (PS3.7 C.5.16)."""
+MAXIMUM_FRAMES = 10_000
+"""Of one multi-frame image: twice the longest CT acquisition we know of (spectral, cardiac)."""
+SINGLE_FRAME_CT = frozenset({CTImageStorage})
+MULTI_FRAME_CT = frozenset({EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage})
+
+_CHARACTER_SET = 0x00080005
+_IMAGE_TYPE = 0x00080008
+_SOP_CLASS_UID = 0x00080016
+_SOP_INSTANCE_UID = 0x00080018
+_MODALITY = 0x00080060
+_SERIES_DESCRIPTION = 0x0008103E
+_CODE_MEANING = 0x00080104
+_CONTRAST_AGENT = 0x00180010
+_CONTRAST_AGENT_SEQUENCE = 0x00180012
+_BODY_PART = 0x00180015
+_SLICE_THICKNESS = 0x00180050
+_GANTRY_TILT = 0x00181120
+_KERNEL = 0x00181210
+_STUDY_UID = 0x0020000D
+_SERIES_UID = 0x0020000E
+_SERIES_NUMBER = 0x00200011
+_INSTANCE_NUMBER = 0x00200013
+_POSITION = 0x00200032
+_ORIENTATION = 0x00200037
+_FRAME_OF_REFERENCE_UID = 0x00200052
+_ROWS = 0x00280010
+_COLUMNS = 0x00280011
+_PIXEL_SPACING = 0x00280030
+_BURNED_IN = 0x00280301
+_RESCALE_INTERCEPT = 0x00281052
+_RESCALE_SLOPE = 0x00281053
+_PLANE_POSITION = 0x00209113
+_PLANE_ORIENTATION = 0x00209116
+_PIXEL_MEASURES = 0x00289110
+_PIXEL_VALUE_TRANSFORMATION = 0x00289145
+_CT_RECONSTRUCTION = 0x00189314
+_FRAME_ANATOMY = 0x00209071
+_ANATOMIC_REGION = 0x00082218
+_SHARED_GROUPS = 0x52009229
+_PER_FRAME_GROUPS = 0x52009230
+
+_TOP_LEVEL = frozenset(
+    {
+        _CHARACTER_SET, _IMAGE_TYPE, _SOP_CLASS_UID, _SOP_INSTANCE_UID, _MODALITY, _SERIES_DESCRIPTION,
+        _CONTRAST_AGENT, _CONTRAST_AGENT_SEQUENCE, _BODY_PART, _SLICE_THICKNESS, _GANTRY_TILT, _KERNEL, _STUDY_UID,
+        _SERIES_UID, _SERIES_NUMBER, _INSTANCE_NUMBER, _POSITION, _ORIENTATION, _FRAME_OF_REFERENCE_UID, _ROWS,
+        _COLUMNS, _PIXEL_SPACING, _BURNED_IN, _RESCALE_INTERCEPT, _RESCALE_SLOPE, _SHARED_GROUPS, _PER_FRAME_GROUPS,
+    }
+)  # fmt: skip
+_GEOMETRY_GROUPS = frozenset({_PLANE_POSITION, _PLANE_ORIENTATION, _PIXEL_MEASURES, _PIXEL_VALUE_TRANSFORMATION})
+_GROUPS = _GEOMETRY_GROUPS | {_CT_RECONSTRUCTION, _FRAME_ANATOMY}
+
+
+def read_instance_facts(path: Path) -> InstanceFacts:
+    """The facts of a Part 10 file; its pixel data is not touched.
+
+    Raises ``InstanceRefused`` for what is no readable DICOM instance, ``OSError`` where the file cannot be opened.
+    """
+    with open_part10(path) as data_set:
+        return _facts(data_set, to_end=False)
+
+
+def facts_from_data_set(encoded: bytes, transfer_syntax_uid: str) -> InstanceFacts:
+    """The facts of a data set as it came over the wire, walked to its end: what is accepted is whole.
+
+    Raises ``InstanceRefused``.
+    """
+    return _facts(data_set_from_wire(encoded, transfer_syntax_uid), to_end=True)
+
+
+def _facts(data_set: EncodedDataSet, *, to_end: bool) -> InstanceFacts:
+    walk = data_set.walk()
+    try:
+        found = data_set.find(walk, _TOP_LEVEL, to_end=to_end)
+        return _facts_of(walk, found, data_set.transfer_syntax_uid)
+    except MalformedDataSet as error:
+        raise InstanceRefused(CANNOT_UNDERSTAND, f"damaged: {error}"[:64]) from error
+
+
+def _facts_of(walk: ElementWalk, found: dict[int, Element], transfer_syntax_uid: str) -> InstanceFacts:
+    top = Values(walk, found, text_encoding=text_encoding(Values(walk, found).codes(_CHARACTER_SET)))
+    sop_class_uid = _required_uid(top, _SOP_CLASS_UID, "SOP Class UID")
+    shared = top.first_item(_SHARED_GROUPS, _GROUPS)
+    reconstruction = shared.first_item(_CT_RECONSTRUCTION, frozenset({_KERNEL}))
+    measures = shared.first_item(_PIXEL_MEASURES, frozenset({_SLICE_THICKNESS}))
+    frames = _frames(top, shared, sop_class_uid)
+    return InstanceFacts(
+        sop_instance_uid=_required_uid(top, _SOP_INSTANCE_UID, "SOP Instance UID", INVALID_SOP_INSTANCE),
+        sop_class_uid=sop_class_uid,
+        study_uid=_required_uid(top, _STUDY_UID, "Study Instance UID"),
+        series_uid=_required_uid(top, _SERIES_UID, "Series Instance UID"),
+        transfer_syntax_uid=transfer_syntax_uid,
+        modality=top.code(_MODALITY),
+        image_type=top.codes(_IMAGE_TYPE),
+        series_number=top.integer(_SERIES_NUMBER),
+        series_description=top.text(_SERIES_DESCRIPTION),
+        instance_number=top.integer(_INSTANCE_NUMBER),
+        body_part=top.code(_BODY_PART) or _anatomic_region(shared),
+        kernel=top.text(_KERNEL) or reconstruction.text(_KERNEL),
+        contrast_agent=_contrast_agent(top),
+        slice_thickness_mm=top.decimal(_SLICE_THICKNESS) or measures.decimal(_SLICE_THICKNESS),
+        gantry_tilt_deg=top.decimal(_GANTRY_TILT),
+        rows=top.unsigned_short(_ROWS),
+        columns=top.unsigned_short(_COLUMNS),
+        frames=frames,
+        frame_of_reference_uid=top.uid(_FRAME_OF_REFERENCE_UID),
+        burned_in_annotation=top.code(_BURNED_IN),
+    )
+
+
+def _required_uid(top: Values, tag: int, name: str, status: int = CANNOT_UNDERSTAND) -> str:
+    uid = top.uid(tag)
+    if not uid:
+        raise InstanceRefused(status, f"{name} is missing or not valid")
+    return uid
+
+
+def _contrast_agent(top: Values) -> str:
+    coded = top.first_item(_CONTRAST_AGENT_SEQUENCE, frozenset({_CODE_MEANING}))
+    return top.text(_CONTRAST_AGENT) or coded.text(_CODE_MEANING)
+
+
+def _anatomic_region(shared: Values) -> str:
+    """Multi-frame images name the region by code in Frame Anatomy (PS3.3 C.7.6.16.2.8)."""
+    anatomy = shared.first_item(_FRAME_ANATOMY, frozenset({_ANATOMIC_REGION}))
+    return anatomy.first_item(_ANATOMIC_REGION, frozenset({_CODE_MEANING})).text(_CODE_MEANING).upper()
+
+
+def _frames(top: Values, shared: Values, sop_class_uid: str) -> tuple[FrameGeometry, ...]:
+    if top.unsigned_short(_ROWS) is None or top.unsigned_short(_COLUMNS) is None:
+        return ()
+    if sop_class_uid in MULTI_FRAME_CT:
+        groups = top.items(_PER_FRAME_GROUPS, _GEOMETRY_GROUPS, maximum=MAXIMUM_FRAMES + 1)
+        if len(groups) > MAXIMUM_FRAMES:
+            raise MalformedDataSet("more frames than any CT has")
+        return _multi_frame_geometry(groups, shared)
+    if sop_class_uid in SINGLE_FRAME_CT or _POSITION in top:
+        return (_geometry(top, top, top, top),)
+    return ()
+
+
+def _multi_frame_geometry(groups: list[Values], shared: Values) -> tuple[FrameGeometry, ...]:
+    """Each functional group macro stands in the shared or in the per-frame groups (PS3.3 C.7.6.16)."""
+    wanted = {
+        _PLANE_POSITION: frozenset({_POSITION}),
+        _PLANE_ORIENTATION: frozenset({_ORIENTATION}),
+        _PIXEL_MEASURES: frozenset({_PIXEL_SPACING}),
+        _PIXEL_VALUE_TRANSFORMATION: frozenset({_RESCALE_SLOPE, _RESCALE_INTERCEPT}),
+    }
+    common = {group: shared.first_item(group, tags) for group, tags in wanted.items()}
+    frames = []
+    for own in groups:
+        macros = [own.first_item(group, tags) if group in own else common[group] for group, tags in wanted.items()]
+        frames.append(_geometry(*macros))
+    return tuple(frames)
+
+
+def _geometry(position: Values, orientation: Values, measures: Values, transformation: Values) -> FrameGeometry:
+    return FrameGeometry(
+        position_mm=cast("tuple[float, float, float] | None", position.decimals(_POSITION, 3)),
+        orientation=cast(
+            "tuple[float, float, float, float, float, float] | None", orientation.decimals(_ORIENTATION, 6)
+        ),
+        spacing_mm=cast("tuple[float, float] | None", measures.decimals(_PIXEL_SPACING, 2)),
+        rescale_slope=transformation.decimal(_RESCALE_SLOPE),
+        rescale_intercept=transformation.decimal(_RESCALE_INTERCEPT),
+    )

@@ -1,0 +1,116 @@
+"""From a Part 10 file, or from a data set off the wire, to bytes that can be walked.
+
+Owns file meta information (PS3.10 section 7), which encoding a transfer syntax means (PS3.5 annex A), and the bound on
+what a deflated data set may unfold to.
+"""
+
+import mmap
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ImplicitVRLittleEndian,
+)
+
+from dicom_node.errors import InstanceRefused
+from dicom_node.headers.elements import Element, ElementWalk, Encoded, Encoding, MalformedDataSet
+from dicom_node.headers.values import Values, is_valid_uid
+
+CANNOT_UNDERSTAND = 0xC000
+"""Status "Error: cannot understand" (PS3.4 table B.2-1)."""
+MAXIMUM_INFLATED_BYTES = 256 * 1024 * 1024
+"""Of a deflated data set: 500 slices of 512² at 16 bit. Deflate packs up to 1000:1, so an uncapped one is a bomb."""
+
+_PREAMBLE_BYTES = 128
+_PREFIX = b"DICM"
+_TRANSFER_SYNTAX_UID = 0x00020010
+_FILE_META_LENGTH = 0x00020000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncodedDataSet:
+    """A data set as bytes: ``encoded[start:]``. Inflated already where the transfer syntax is deflated."""
+
+    encoded: Encoded
+    start: int
+    encoding: Encoding
+    transfer_syntax_uid: str
+
+    def walk(self) -> ElementWalk:
+        """A walk over the bytes with a fresh bound."""
+        return ElementWalk(self.encoded, self.encoding)
+
+    def find(self, walk: ElementWalk, wanted: frozenset[int], *, to_end: bool = False) -> dict[int, Element]:
+        """The wanted top-level elements. Raises ``MalformedDataSet``."""
+        return walk.find(wanted, self.start, len(self.encoded), to_end=to_end)
+
+
+@contextmanager
+def open_part10(path: Path) -> Iterator[EncodedDataSet]:
+    """The data set of a Part 10 file, mapped, not read.
+
+    Raises ``InstanceRefused`` where it is no such file, ``OSError`` where it cannot be opened.
+    """
+    with path.open("rb") as file:
+        size = file.seek(0, 2)
+        if size < _PREAMBLE_BYTES + len(_PREFIX):
+            raise InstanceRefused(CANNOT_UNDERSTAND, "not a DICOM file: too short")
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+            if mapped[_PREAMBLE_BYTES : _PREAMBLE_BYTES + len(_PREFIX)] != _PREFIX:
+                raise InstanceRefused(CANNOT_UNDERSTAND, "not a DICOM file: no DICM prefix")
+            start, transfer_syntax_uid = _file_meta(mapped)
+            yield _data_set(mapped, start, transfer_syntax_uid)
+
+
+def data_set_from_wire(encoded: bytes, transfer_syntax_uid: str) -> EncodedDataSet:
+    """A data set as it came in a C-STORE request. Raises ``InstanceRefused``."""
+    return _data_set(encoded, 0, transfer_syntax_uid)
+
+
+def _file_meta(mapped: mmap.mmap) -> tuple[int, str]:
+    """Where the data set starts, and its transfer syntax (PS3.10 table 7.1-1)."""
+    first = _PREAMBLE_BYTES + len(_PREFIX)
+    walk = ElementWalk(mapped, Encoding())
+    try:
+        length = walk.find({_FILE_META_LENGTH}, first, min(first + 12, len(mapped))).get(_FILE_META_LENGTH)
+        if length is None or length.vr != "UL" or length.stop - length.start != 4:
+            raise MalformedDataSet("no group length")
+        start = length.stop + int.from_bytes(mapped[length.start : length.stop], "little")
+        if start > len(mapped):
+            raise MalformedDataSet("truncated")
+        uid = Values(walk, walk.find({_TRANSFER_SYNTAX_UID}, first, start)).uid(_TRANSFER_SYNTAX_UID)
+    except MalformedDataSet as error:
+        raise InstanceRefused(CANNOT_UNDERSTAND, "file meta information is damaged") from error
+    return start, uid
+
+
+def _data_set(encoded: Encoded, start: int, transfer_syntax_uid: str) -> EncodedDataSet:
+    if not is_valid_uid(transfer_syntax_uid) or not UID(transfer_syntax_uid).is_transfer_syntax:
+        raise InstanceRefused(CANNOT_UNDERSTAND, "transfer syntax missing or not known")
+    if transfer_syntax_uid == DeflatedExplicitVRLittleEndian:
+        encoded, start = _inflated(encoded[start:]), 0
+    encoding = Encoding(
+        explicit_vr=transfer_syntax_uid != ImplicitVRLittleEndian,
+        little_endian=transfer_syntax_uid != ExplicitVRBigEndian,
+    )
+    return EncodedDataSet(encoded=encoded, start=start, encoding=encoding, transfer_syntax_uid=transfer_syntax_uid)
+
+
+def _inflated(deflated: bytes) -> bytes:
+    """Raw deflate (PS3.5 A.5), with a capped result."""
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    try:
+        inflated = inflater.decompress(deflated, MAXIMUM_INFLATED_BYTES)
+    except zlib.error as error:
+        raise InstanceRefused(CANNOT_UNDERSTAND, "deflated data set is damaged") from error
+    if inflater.unconsumed_tail:
+        raise InstanceRefused(CANNOT_UNDERSTAND, "deflated data set unfolds to more than 256 MiB")
+    if not inflater.eof:
+        raise InstanceRefused(CANNOT_UNDERSTAND, "deflated data set is truncated")
+    return inflated

@@ -12,8 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import sqlalchemy as sa
-from dbos import DBOS, DBOSClient, DBOSConfig, EnqueueOptions
-from dbos._serialization import DBOSPortableJSON
+from dbos import DBOS, DBOSClient, DBOSConfig, DBOSPortableJSONSerializer, EnqueueOptions
 
 APPLICATION_VERSION = "1"
 """Counts up only when queued workflows of an older node could not be understood any more."""
@@ -36,14 +35,14 @@ class Durable:
 
     def __init__(self, database: Path) -> None:
         url = f"sqlite:///{database}"
-        self._client = DBOSClient(system_database_url=url, serializer=DBOSPortableJSON, lazy=True)
+        self._client = DBOSClient(system_database_url=url, serializer=DBOSPortableJSONSerializer(), lazy=True)
         DBOS(
             config=DBOSConfig(
                 name="dicom-node",
                 system_database_url=url,
                 application_version=APPLICATION_VERSION,
                 executor_id=EXECUTOR_ID,
-                serializer=DBOSPortableJSON,
+                serializer=DBOSPortableJSONSerializer(),
                 log_level="WARNING",
                 notification_listener_polling_interval_sec=1.0,
                 scheduler_polling_interval_sec=1.0,

@@ -32,6 +32,8 @@ class Analyst:
     rules: Rules
     engine: Engine
     software_version: str
+    only_pipeline: str | None = None
+    """Leave candidates of other pipelines aside."""
     decode_workers: int = 2
 
     def analyse(
@@ -51,6 +53,8 @@ class Analyst:
         reasons = {decision.series_uid: decision for decision in routing.decisions}
         outcome: _Outcome | None = None
         for candidate in routing.candidates:
+            if self.only_pipeline not in (None, candidate.pipeline):
+                continue
             chosen = next(one for one in series if one.series_uid == candidate.series_uid)
             outcome = self._attempt(candidate, chosen, cancelled)
             if outcome.findings.status is not Status.NOT_ANALYSED:

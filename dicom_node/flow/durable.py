@@ -30,42 +30,12 @@ ProcessHandler = Callable[[str], None]
 DeliverHandler = Callable[[str, str], None]
 
 
-class Durable:
-    """Queues that survive a crash. One per process (DBOS is a singleton)."""
+class WorkQueue:
+    """The writing end: adds work that the node, in this or another process, will do."""
 
     def __init__(self, database: Path) -> None:
-        url = f"sqlite:///{database}"
-        self._client = DBOSClient(system_database_url=url, serializer=DBOSPortableJSONSerializer(), lazy=True)
-        DBOS(
-            config=DBOSConfig(
-                name="dicom-node",
-                system_database_url=url,
-                application_version=APPLICATION_VERSION,
-                executor_id=EXECUTOR_ID,
-                serializer=DBOSPortableJSONSerializer(),
-                log_level="WARNING",
-                notification_listener_polling_interval_sec=1.0,
-                scheduler_polling_interval_sec=1.0,
-            )
-        )
-
-    def launch(self, *, process: ProcessHandler, deliver: DeliverHandler) -> None:
-        """Start working, first on what a crash left behind."""
-
-        @DBOS.workflow(name="process_study", max_recovery_attempts=None)
-        def process_study(job_id: str) -> None:
-            process(job_id)
-
-        @DBOS.workflow(name="deliver_results", max_recovery_attempts=None)
-        def deliver_results(job_id: str, destination: str) -> None:
-            deliver(job_id, destination)
-
-        DBOS.launch()
-        # One study at a time: models use all cores, and memory for one volume is what the operator sized for.
-        DBOS.register_queue(STUDIES, worker_concurrency=1, polling_interval_sec=POLL_S, on_conflict="always_update")
-        # A destination that is slow or down never delays another.
-        DBOS.register_queue(
-            DELIVERIES, partition_worker_concurrency=1, polling_interval_sec=POLL_S, on_conflict="always_update"
+        self._client = DBOSClient(
+            system_database_url=f"sqlite:///{database}", serializer=DBOSPortableJSONSerializer(), lazy=True
         )
 
     def enqueue_process(self, connection: sa.Connection, job_id: str, *, delay_s: float = 0.0) -> str:
@@ -97,6 +67,48 @@ class Durable:
         self._client.enqueue_in_transaction(connection, options, *arguments)
         return options["workflow_id"]
 
+    def close(self) -> None:
+        """Let go of the database."""
+        self._client.destroy()
+
+
+class Durable(WorkQueue):
+    """Queues that survive a crash, with the threads that work on them. One per process (DBOS is a singleton)."""
+
+    def __init__(self, database: Path) -> None:
+        super().__init__(database)
+        DBOS(
+            config=DBOSConfig(
+                name="dicom-node",
+                system_database_url=f"sqlite:///{database}",
+                application_version=APPLICATION_VERSION,
+                executor_id=EXECUTOR_ID,
+                serializer=DBOSPortableJSONSerializer(),
+                log_level="WARNING",
+                notification_listener_polling_interval_sec=1.0,
+                scheduler_polling_interval_sec=1.0,
+            )
+        )
+
+    def launch(self, *, process: ProcessHandler, deliver: DeliverHandler) -> None:
+        """Start working, first on what a crash left behind."""
+
+        @DBOS.workflow(name="process_study", max_recovery_attempts=None)
+        def process_study(job_id: str) -> None:
+            process(job_id)
+
+        @DBOS.workflow(name="deliver_results", max_recovery_attempts=None)
+        def deliver_results(job_id: str, destination: str) -> None:
+            deliver(job_id, destination)
+
+        DBOS.launch()
+        # One study at a time: models use all cores, and memory for one volume is what the operator sized for.
+        DBOS.register_queue(STUDIES, worker_concurrency=1, polling_interval_sec=POLL_S, on_conflict="always_update")
+        # A destination that is slow or down never delays another.
+        DBOS.register_queue(
+            DELIVERIES, partition_worker_concurrency=1, polling_interval_sec=POLL_S, on_conflict="always_update"
+        )
+
     def is_live(self, workflow_id: str) -> bool:
         """Whether the engine will still run, or is running, this workflow."""
         found = DBOS.list_workflows(workflow_ids=[workflow_id], load_input=False, load_output=False)
@@ -116,5 +128,5 @@ class Durable:
 
     def stop(self) -> None:
         """Stop polling. Workflows that are running are taken up again by the next start."""
-        self._client.destroy()
+        self.close()
         DBOS.destroy(destroy_registry=True)

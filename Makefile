@@ -1,0 +1,58 @@
+# Everything a person or CI does with this repository. Each target installs what it needs.
+# Only Python >= 3.11 with pip, and make, are expected on the machine.
+
+PYTHON ?= python3
+KIND ?= ct
+ENGINE ?= embedded
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.PHONY: install demo test check bench serve train-env system-packages clean
+
+install: $(VENV)/.node
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit("dicom-node needs Python 3.11 or newer: make PYTHON=python3.11") if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.node: $(BIN)/python pyproject.toml constraints.txt
+	$(PIP) install --constraint constraints.txt --editable .
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.node
+	$(PIP) install --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+# PyTorch comes by plain pip and only where training, export or tests need it.
+$(VENV)/.training: $(VENV)/.node
+	$(PIP) install torch==2.13.0
+	$(PIP) install --constraint constraints.txt --editable '.[training]'
+	touch $@
+
+demo: $(VENV)/.node
+	$(BIN)/python -m dicom_node.demonstration --kind $(KIND) --engine $(ENGINE) --out demo-out
+
+serve: $(VENV)/.node
+	$(BIN)/dicom-node serve --config config/node.toml
+
+train-env: $(VENV)/.training
+
+check: $(VENV)/.dev $(VENV)/.training
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+test: $(VENV)/.dev $(VENV)/.training system-packages
+	$(BIN)/python -m pytest
+
+bench: $(VENV)/.dev system-packages
+	$(BIN)/python -m benchmarks
+
+# dcmtk, Orthanc with DICOMweb and dicom3tools, from Debian or Ubuntu.
+system-packages:
+	@sh deploy/install-test-packages.sh
+
+clean:
+	rm -rf demo-out test-out bench-out

@@ -1,0 +1,27 @@
+"""The command ``dicom-node``. Each command is a thin file in ``commands``."""
+
+import click
+
+from dicom_node.commands.configuration import check_config, echo
+from dicom_node.commands.infer import infer
+from dicom_node.commands.models import models
+from dicom_node.commands.phantom import phantom
+from dicom_node.commands.send import send
+from dicom_node.commands.serve import serve
+from dicom_node.commands.studies import retry, studies, study
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="dicom-node")
+def main() -> None:
+    """DICOM-native AI node: chest CT in by C-STORE, SEG, SR and severity back in the PACS.
+
+    Research use only; not a medical device.
+    """
+
+
+for command in (serve, infer, phantom, send, echo, studies, study, retry, check_config, models):
+    main.add_command(command)
+
+if __name__ == "__main__":
+    main()

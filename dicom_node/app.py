@@ -1,0 +1,205 @@
+"""The composition root: the only place that picks implementations and joins the rooms to a node."""
+
+import importlib
+import threading
+from importlib import metadata
+from pathlib import Path
+
+import structlog
+
+from dicom_node.association import Intake, StorageScp
+from dicom_node.delivery import DimseDestination
+from dicom_node.errors import InstanceRefused, SettingsError, StorageCorrupt
+from dicom_node.flow.analysis import Analyst
+from dicom_node.flow.completeness import CompletenessWatch
+from dicom_node.flow.deliver import Deliverer
+from dicom_node.flow.durable import Durable, WorkQueue
+from dicom_node.flow.process import Processor
+from dicom_node.flow.reconcile import Reconciler
+from dicom_node.flow.retry import retry_study
+from dicom_node.headers import read_instance_facts
+from dicom_node.index import Index, JobTable, Overview, open_database
+from dicom_node.index.received import utc_now
+from dicom_node.records import StoredInstance
+from dicom_node.routing import load_rules
+from dicom_node.settings import EngineSettings, NodeSettings
+from dicom_node.spool import FileSpool
+from dicom_node.web.api import create_api
+from dicom_node.web.server import WebServer
+from inference.engines.base import Engine
+from inference.models import MODELS
+
+log = structlog.get_logger(__name__)
+
+ENGINES = {"embedded": "inference.engines.embedded:EmbeddedEngine"}
+"""Imported on use, so that a process which does not infer does not load OpenVINO."""
+DATABASE = "node.sqlite"
+SPOOL = "spool"
+RESULTS = "results"
+BYTES_PER_MB = 1024 * 1024
+RECOVERED = "recovered"
+"""Calling AE title of instances that were found in the spool without a row in the index."""
+
+
+def software_version() -> str:
+    """Version of the installed node."""
+    return metadata.version("dicom-node")
+
+
+def make_engine(settings: EngineSettings) -> Engine:
+    """The engine that the settings name. Raises ``EngineError`` where it cannot run."""
+    module, _, name = ENGINES[settings.kind].partition(":")
+    engine: Engine = getattr(importlib.import_module(module), name)(
+        repository=settings.repository, threads=settings.threads or None
+    )
+    return engine
+
+
+def make_analyst(settings: NodeSettings, *, pipeline: str | None = None) -> Analyst:
+    """What turns received series into findings. Raises ``SettingsError`` and ``EngineError``."""
+    rules = load_rules(settings.routing_rules)
+    if pipeline is not None and pipeline not in rules.pipelines:
+        raise SettingsError(
+            [f"no pipeline is called {pipeline!r}; the routing rules name {', '.join(rules.pipelines)}"]
+        )
+    return Analyst(
+        rules=rules,
+        engine=make_engine(settings.engine),
+        software_version=software_version(),
+        only_pipeline=pipeline,
+    )
+
+
+class Node:
+    """A running node. The constructor opens and checks everything; ``start`` begins to serve.
+
+    Raises ``SettingsError``, ``EngineError``, ``ResourceExhausted`` where something is missing or taken.
+    """
+
+    def __init__(self, settings: NodeSettings) -> None:
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        data_dir = settings.data_dir.resolve()
+        self._stopping = threading.Event()
+        self._engine_warm = threading.Event()
+        database = open_database(data_dir / DATABASE)
+        self._index, jobs = Index(database), JobTable(database)
+        self._spool = FileSpool(data_dir / SPOOL, minimum_free_bytes=settings.scp.minimum_free_mb * BYTES_PER_MB)
+        self._analyst = make_analyst(settings)
+        self._scp = StorageScp(settings.scp, Intake(self._spool, self._index))
+        self._durable = Durable(data_dir / DATABASE)
+        self._processor = Processor(
+            index=self._index,
+            jobs=jobs,
+            durable=self._durable,
+            analyst=self._analyst,
+            results_folder=data_dir / RESULTS,
+            destinations={destination.name: destination.results for destination in settings.destinations},
+            stopping=self._stopping,
+        )
+        self._deliverer = Deliverer(
+            jobs=jobs,
+            durable=self._durable,
+            destinations={
+                destination.name: (destination, DimseDestination(destination, calling_ae=settings.scp.ae_title))
+                for destination in settings.destinations
+            },
+        )
+        self._watch = CompletenessWatch(
+            index=self._index,
+            durable=self._durable,
+            settings=settings.completeness,
+            open_series=self._scp.open_series,
+        )
+        self._reconciler = Reconciler(jobs=jobs, durable=self._durable)
+        readiness = {"index": self._ask_index, "models": self._ask_models, "completeness": self._ask_watch}
+        self._web = WebServer(
+            create_api(overview=Overview(database), readiness=readiness, version=software_version()), settings.web
+        )
+
+    @property
+    def dicom_port(self) -> int:
+        """Port of the Storage SCP."""
+        return self._scp.port
+
+    @property
+    def web_port(self) -> int:
+        """Port of the web interface."""
+        return self._web.port
+
+    def start(self) -> None:
+        """Mend what a crash left, then serve: first the work in hand, last the door for new work."""
+        self._spool.sweep()
+        self._index_unlisted_files()
+        self._durable.launch(process=self._processor.process, deliver=self._deliverer.deliver)
+        self._reconciler.start()
+        self._scp.start()
+        self._watch.start()
+        self._web.start()
+        log.info("node_started", version=software_version(), dicom_port=self.dicom_port, web_port=self.web_port)
+        threading.Thread(target=self._warm_up, name="warm-up", daemon=True).start()
+
+    def stop(self) -> None:
+        """Refuse new work, then stop; what is unfinished goes on at the next start."""
+        self._stopping.set()
+        self._scp.stop()
+        self._watch.stop()
+        self._reconciler.stop()
+        self._web.stop()
+        self._durable.stop()
+        log.info("node_stopped")
+
+    def _index_unlisted_files(self) -> None:
+        """A crash between the rename and the index commit leaves a file without a row: add the row."""
+        known = self._index.known_paths()
+        recovered = 0
+        for stored in self._spool.files():
+            if stored.path in known:
+                continue
+            try:
+                facts = read_instance_facts(stored.path)
+            except InstanceRefused as refusal:
+                log.error("spool_file_unreadable", file=stored.path.name, reason=str(refusal))
+                continue
+            instance = StoredInstance(facts=facts, path=stored.path, sha256=stored.sha256, size_bytes=stored.size_bytes)
+            self._index.add_instance(instance, received_at=utc_now(), calling_ae=RECOVERED)
+            recovered += 1
+        if recovered:
+            log.warning("index_rebuilt", instances=recovered)
+
+    def _warm_up(self) -> None:
+        """Load every model now, so that a missing or damaged one shows in the health check, not in a study."""
+        for model in MODELS:
+            self._analyst.engine.identity(model.spec)
+        self._engine_warm.set()
+
+    def _ask_index(self) -> str:
+        self._index.ping()
+        return "ok"
+
+    def _ask_models(self) -> str:
+        return "ok" if self._engine_warm.is_set() else "models are still loading, or failed to (see the log)"
+
+    def _ask_watch(self) -> str:
+        return "ok" if self._watch.alive() else "the completeness watch has stopped: restart the node"
+
+
+def retry(settings: NodeSettings, study_uid: str) -> str:
+    """Take a study up again, whether or not a node is running on this data folder. Returns what was done."""
+    database = _existing_database(settings)
+    queue = WorkQueue(database)
+    try:
+        return retry_study(JobTable(open_database(database)), queue, study_uid)
+    finally:
+        queue.close()
+
+
+def open_overview(settings: NodeSettings) -> Overview:
+    """What the node of this data folder knows about its studies. Raises ``StorageCorrupt`` where none ever ran."""
+    return Overview(open_database(_existing_database(settings)))
+
+
+def _existing_database(settings: NodeSettings) -> Path:
+    database = settings.data_dir.resolve() / DATABASE
+    if not database.exists():
+        raise StorageCorrupt(f"no node has ever run on {settings.data_dir}: give its --data-dir or --config")
+    return database

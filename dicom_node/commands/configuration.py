@@ -1,0 +1,46 @@
+"""``dicom-node check-config | echo``: is the configuration right, and do the destinations answer?"""
+
+from pathlib import Path
+
+import click
+
+from dicom_node.commands.options import UsageFailure, common_overrides, config_options, settings_from
+from dicom_node.errors import NodeError
+
+
+@click.command("check-config")
+@config_options
+def check_config(config: Path | None, data_dir: Path | None) -> None:
+    """Check the settings file and the routing rules; tell every mistake at once."""
+    from dicom_node.routing import load_rules
+
+    settings = settings_from(config, common_overrides(data_dir=data_dir))
+    try:
+        load_rules(settings.routing_rules)
+    except NodeError as error:
+        raise UsageFailure(f"{settings.routing_rules} has mistakes:\n  " + str(error).replace("\n", "\n  ")) from error
+    peers = ", ".join(peer.ae_title for peer in settings.scp.peers) or "programs on this machine only"
+    click.echo(f"the configuration is sound: {settings.scp.ae_title} on port {settings.scp.port}, takes from {peers}")
+    for destination in settings.destinations:
+        click.echo(f"  results to {destination.name}: {destination.ae_title}@{destination.host}:{destination.port}")
+    if not settings.destinations:
+        click.echo("  no destination: results stay in the data folder")
+
+
+@click.command()
+@click.argument("name")
+@config_options
+def echo(name: str, config: Path | None, data_dir: Path | None) -> None:
+    """Ask the configured destination NAME whether it is there (C-ECHO)."""
+    from dicom_node.delivery import DimseDestination
+
+    settings = settings_from(config, common_overrides(data_dir=data_dir))
+    destination = settings.destination(name)
+    if destination is None:
+        known = ", ".join(one.name for one in settings.destinations) or "none"
+        raise UsageFailure(f"no destination is called {name!r}; configured: {known}")
+    try:
+        DimseDestination(destination, calling_ae=settings.scp.ae_title).echo()
+    except NodeError as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(f"{name} answers: {destination.ae_title}@{destination.host}:{destination.port}")

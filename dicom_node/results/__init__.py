@@ -1,0 +1,46 @@
+"""Findings as DICOM objects of the study of origin, and as ``findings.json``.
+
+``BUILDERS`` is the table of contents: a new kind of result is one file here and one line there. Every object goes
+into a series of its own, under UIDs that ``dicom_node.uids`` mints, with patient and study attributes of the source.
+Knows nothing of peers, jobs and databases.
+"""
+
+from pathlib import Path
+
+from dicom_node.records import ResultObject
+from dicom_node.results.findings_document import findings_document
+from dicom_node.results.part10 import write_part10
+from dicom_node.results.request import ResultRequest
+from dicom_node.results.result_builder import ResultBuilder
+from dicom_node.results.study_header import read_study_header
+
+__all__ = ["BUILDERS", "ResultRequest", "findings_document", "write_results"]
+
+BUILDERS: tuple[ResultBuilder, ...] = ()
+"""What the node makes of a study, in the order of the series numbers."""
+
+
+def write_results(request: ResultRequest, folder: Path) -> tuple[ResultObject, ...]:
+    """Write the result objects of a study as Part 10 files into ``folder``, which is made where missing.
+
+    The same request gives the same UIDs and the same bytes. A file appears complete or not at all.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    header = read_study_header(request)
+    written = []
+    for builder in BUILDERS:
+        data_set = builder.build(request, header)
+        if data_set is None:
+            continue
+        path = folder / f"{builder.kind.value}.dcm"
+        write_part10(data_set, path)
+        written.append(
+            ResultObject(
+                kind=builder.kind,
+                sop_instance_uid=str(data_set.SOPInstanceUID),
+                sop_class_uid=str(data_set.SOPClassUID),
+                series_uid=str(data_set.SeriesInstanceUID),
+                path=path,
+            )
+        )
+    return tuple(written)

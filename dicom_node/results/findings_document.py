@@ -1,0 +1,105 @@
+"""``findings.json``: the findings as plain values for scripts, and for ``/api/studies/{uid}``.
+
+Owns the names and units of that document, which is a fixed interface. A part that the pipeline did not produce is
+``null``, never zero: "no lesion found" and "not looked for" must not look alike.
+"""
+
+import math
+from typing import Any
+
+from dicom_node.records import FrameSource
+from dicom_node.results.request import FIVE_LOBES, SIX_ZONES, ResultRequest
+from inference.findings import Findings, Lesion, SeverityScore, Status
+
+
+def findings_document(request: ResultRequest) -> dict[str, Any]:
+    """The document as values that ``json`` writes; millilitres, millimetres (LPS), per cent, seconds."""
+    findings = request.findings
+    return {
+        "study_uid": request.study_uid,
+        "series_uid": request.chosen_series_uid,
+        "pipeline": findings.pipeline,
+        "status": findings.status.value,
+        "reason": findings.reason,
+        "models": [
+            {"name": model.name, "version": model.version, "digest": model.digest, "trained_on": model.trained_on}
+            for model in findings.models
+        ],
+        "lesions": _lesions(request),
+        "severity": _severity(request),
+        "classification": None,
+        "embolism": None,
+        "timings_s": {stage: round(seconds, 3) for stage, seconds in findings.timings_s.items()},
+        "notes": list(findings.notes),
+        "decisions": [
+            {"series_uid": decision.series_uid, "pipeline": decision.pipeline, "reason": decision.reason}
+            for decision in request.decisions
+        ],
+        "software_version": request.software_version,
+        "created_at": request.created_at.isoformat(),
+    }
+
+
+def _lesions(request: ResultRequest) -> dict[str, Any] | None:
+    findings = request.findings
+    if findings.status is Status.NOT_ANALYSED:
+        return None
+    return {
+        "volume_ml": _number(_infected_ml(findings), 2),
+        "components": [_component(lesion, request.sources) for lesion in findings.lesions],
+    }
+
+
+def _infected_ml(findings: Findings) -> float:
+    if findings.involvement is not None:
+        return findings.involvement.infected_ml
+    return sum(lesion.volume_ml for lesion in findings.lesions)
+
+
+def _component(lesion: Lesion, sources: tuple[FrameSource, ...]) -> dict[str, Any]:
+    first, last = lesion.slices
+    return {
+        "number": lesion.number,
+        "side": lesion.side.value,
+        "volume_ml": _number(lesion.volume_ml, 3),
+        "extent_xyz_mm": [_number(length, 1) for length in lesion.extent_xyz_mm],
+        "centroid_mm": [_number(coordinate, 1) for coordinate in lesion.centroid_mm],
+        "slices": [first, last],
+        "sop_uids": [sources[first].sop_instance_uid, sources[last].sop_instance_uid],
+        "mean_hu": _number(lesion.mean_hu, 1),
+    }
+
+
+def _severity(request: ResultRequest) -> dict[str, Any] | None:
+    involvement = request.findings.involvement
+    six_zone, five_lobe = request.score(SIX_ZONES), request.score(FIVE_LOBES)
+    if involvement is None and six_zone is None and five_lobe is None:
+        return None
+    severity: dict[str, Any] = {
+        "total_percent": _number(involvement.total_percent, 2) if involvement else None,
+        "left_percent": _number(involvement.left_percent, 2) if involvement else None,
+        "right_percent": _number(involvement.right_percent, 2) if involvement else None,
+        "left_lung_ml": _number(involvement.left_lung_ml, 1) if involvement else None,
+        "right_lung_ml": _number(involvement.right_lung_ml, 1) if involvement else None,
+        "six_zone": _score(six_zone) if six_zone else None,
+    }
+    if five_lobe is not None:
+        severity["ct_severity_score"] = _score(five_lobe)
+    return severity
+
+
+def _score(score: SeverityScore) -> dict[str, Any]:
+    return {
+        "score": score.score,
+        "maximum": score.maximum,
+        "scale": score.scale,
+        "citation": score.citation,
+        "zones": [
+            {"name": zone.name, "percent": _number(zone.percent, 1), "score": zone.score} for zone in score.zones
+        ],
+    }
+
+
+def _number(value: float | None, digits: int) -> float | None:
+    """Rounded; ``None`` for what JSON has no number for."""
+    return None if value is None or not math.isfinite(value) else round(float(value), digits)

@@ -1,0 +1,79 @@
+"""Settings: every mistake at once with its dotted path, nothing ignored, flags over file."""
+
+from pathlib import Path
+
+import pytest
+
+from dicom_node.errors import SettingsError
+from dicom_node.records import ResultKind
+from dicom_node.settings import load_settings, parse_destination, parse_peer
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def test_defaults_are_sound() -> None:
+    settings = load_settings(None)
+    assert settings.scp.peers == ()
+    assert settings.web.bind == "127.0.0.1"
+
+
+def test_shipped_file_changes_nothing_but_the_data_folder() -> None:
+    shipped = load_settings(REPOSITORY / "config" / "node.toml")
+    assert shipped.data_dir.resolve() == REPOSITORY / "var"
+    assert shipped.model_copy(update={"data_dir": load_settings(None).data_dir}) == load_settings(None)
+
+
+def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
+    file = tmp_path / "node.toml"
+    file.write_text(
+        "[scp]\nae_title = 'A TITLE THAT IS TOO LONG'\nprot = 104\n"
+        "[[scp.peers]]\nae_title = 'CT1'\naddress = 'ct1.hospital'\n"
+        "[[destinations]]\nname = 'pacs'\nae_title = 'PACS'\nhost = 'h'\nport = 0\n"
+    )
+    with pytest.raises(SettingsError) as caught:
+        load_settings(file)
+    paths = [mistake.partition(":")[0] for mistake in caught.value.mistakes]
+    assert paths == ["scp.ae_title", "scp.peers[0].address", "scp.prot", "destinations[0].port"]
+
+
+def test_a_destination_name_is_used_once() -> None:
+    twice = [parse_destination("pacs=A@h:1"), parse_destination("pacs=B@h:2")]
+    with pytest.raises(SettingsError, match="'pacs' is used twice"):
+        load_settings(None, {"destinations": twice})
+
+
+@pytest.mark.parametrize("text", ["no toml =", "\xff"])
+def test_unreadable_file_is_a_mistake_with_its_path(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "node.toml"
+    file.write_bytes(text.encode("latin-1"))
+    with pytest.raises(SettingsError, match=r"node\.toml: not valid TOML"):
+        load_settings(file)
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="cannot be read"):
+        load_settings(tmp_path / "absent.toml")
+
+
+def test_flags_lie_over_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "node.toml"
+    file.write_text("data_dir = 'd'\n[scp]\nae_title = 'FILE'\nport = 105\n")
+    settings = load_settings(file, {"scp": {"port": 106}})
+    assert (settings.scp.ae_title, settings.scp.port) == ("FILE", 106)
+    assert settings.data_dir == tmp_path / "d"
+
+
+def test_parse_destination_and_peer() -> None:
+    assert parse_destination("pacs=MY PACS@10.0.0.5:104") == {
+        "name": "pacs", "ae_title": "MY PACS", "host": "10.0.0.5", "port": 104,
+    }  # fmt: skip
+    assert parse_peer("CT1") == {"ae_title": "CT1", "address": None}
+    assert parse_peer("CT1@10.0.0.1") == {"ae_title": "CT1", "address": "10.0.0.1"}
+    with pytest.raises(SettingsError, match="NAME=AET@HOST:PORT"):
+        parse_destination("PACS@host")
+
+
+def test_a_destination_gets_every_kind_unless_told() -> None:
+    settings = load_settings(None, {"destinations": [{**parse_destination("p=A@h:1"), "results": ["report"]}]})
+    assert settings.destinations[0].results == (ResultKind.REPORT,)
+    assert settings.destination("q") is None

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
+"""Values on one slice."""
 Point = tuple[float, float, float]
 
 

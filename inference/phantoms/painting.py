@@ -24,6 +24,8 @@ GROUND_GLASS_HU = (-650.0, -330.0)
 CONSOLIDATION_HU = 15.0
 GRAVITY_HU_PER_MM = 0.35
 """Lungs are denser at the back of a patient who lies on it."""
+CARTILAGE_RAD = 2.55
+"""Angle from the spine beyond which ribs are cartilage (π: breastbone)."""
 COARSE_PX = 320
 """Largest grid on which organs and chest wall are painted."""
 _OVERSAMPLING = 2
@@ -64,7 +66,7 @@ class SlicePainter:
         vessels = self._tubes(self.trees.vessels, z, widen_mm=0.0) * share
         lung += vessels * (BLOOD_HU - lung)
         hu = self._enlarged(self._surroundings(grid, z))
-        hu += share * (lung - hu)
+        hu = hu + share * (lung - hu)
         beside_heart = np.clip(self._enlarged(self.anatomy.heart_surface(grid.x, grid.y, z)), 0, 1)
         hu += beside_heart * self._tubes(self.trees.airways, z, widen_mm=0.7) * (AIRWAY_WALL_HU - hu)
         hu += beside_heart * self._tubes(self.trees.airways, z, widen_mm=0.0) * (AIR_HU - hu)
@@ -78,8 +80,9 @@ class SlicePainter:
 
     def _enlarged(self, values: Array) -> Array:
         size = (self.scanner.size_px, self.scanner.size_px)
-        enlarged: Array = cv2.resize(values.astype(np.float32, copy=False), size, interpolation=cv2.INTER_LINEAR)
-        return enlarged
+        return cv2.resize(values.astype(np.float32, copy=False), size, interpolation=cv2.INTER_LINEAR).astype(
+            np.float32, copy=False
+        )
 
     def _lung(self, grid: Grid, z: float, ground_glass: Array, opacity: Array, consolidation: Array) -> Array:
         """Parenchyma with its lesions, as if it filled the picture."""
@@ -126,7 +129,7 @@ class SlicePainter:
         hu = np.full(skin.shape, AIR_HU, np.float32)
         self._table(hu, grid)
         cage = body.cage(x, y, z)
-        streaks = self.texture.at(x / 2, y / 2, z)
+        streaks = self.texture.at(x * np.float32(0.5), y * np.float32(0.5), z)
         _over(hu, skin, SKIN_HU)
         _over(hu, skin + 2.0, FAT_HU)
         _over(hu, skin + body.fat_mm * (1 + 0.25 * body.wobble.at(x, y, z)), MUSCLE_HU - 14.0 * streaks)
@@ -193,9 +196,9 @@ class SlicePainter:
         x, y, body = grid.x, grid.y, self.anatomy
         angle = np.arctan2(np.abs(x), y)  # 0 at the spine, π at the breastbone
         along = (z - body.rib_phase_mm + 72.0 * (1 - np.cos(angle)) / 2) % 25.0 - 12.5
-        rib = (np.sqrt((along / 6.5) ** 2 + ((cage - 6.5) / 4.0) ** 2) - 1) * 4.0
-        _over(hu, rib, np.where(angle > 2.55, np.float32(CARTILAGE_HU), np.float32(CORTEX_HU)))
-        _over(hu, rib + 1.5, np.where(angle > 2.55, np.float32(CARTILAGE_HU), np.float32(MARROW_HU)))
+        rib = ((np.hypot(along / 6.5, (cage - 6.5) / 4.0) - 1) * 4.0).astype(np.float32, copy=False)
+        _over(hu, rib, np.where(angle > CARTILAGE_RAD, CARTILAGE_HU, CORTEX_HU).astype(np.float32))
+        _over(hu, rib + 1.5, np.where(angle > CARTILAGE_RAD, CARTILAGE_HU, MARROW_HU).astype(np.float32))
         if -75.0 < z < 92.0:
             _bone(hu, ellipse(x, y, centre=(0.0, body.front_y_mm(z) - 7.0), radii=(17.0, 5.5)))
         vertebra_y = 66.0 * body.size

@@ -41,7 +41,7 @@ class Scanner:
             field_of_view_mm=float(body_mm * rng.uniform(1.01, 1.16)),
             centre_mm=(float(rng.normal(0, 3)), float(rng.uniform(0, 14))),
             blur_mm=float(rng.uniform(0.4, 0.7)),
-            noise_hu=float(np.exp(rng.uniform(np.log(7), np.log(32)))),
+            noise_hu=float(np.exp(rng.uniform(np.log(6), np.log(24)))),
             sharp=float(rng.uniform(0, 1)),
         )
 
@@ -63,7 +63,7 @@ class Scanner:
         soft = cv2.GaussianBlur(white, (0, 0), 1.0)
         grain = soft / float(soft.std()) * (1 - self.sharp) + (white - soft) / float((white - soft).std()) * self.sharp
         noisy = seen + grain * np.float32(self.noise_hu / float(grain.std()))
-        stored = np.clip(np.rint(noisy), HU_AIR, HU_LARGEST).astype(np.int16)
+        stored: NDArray[np.int16] = np.clip(np.rint(noisy), HU_AIR, HU_LARGEST).astype(np.int16)
         stored[~self._circle()] = HU_AIR
         return stored
 

@@ -4,17 +4,10 @@ Study → C-STORE → node (its own process) → C-STORE → archive; then the s
 read back and compared with the phantom's truth. Ends by itself; exit status 0 only when every check holds.
 """
 
-import json
 import shutil
-import signal
-import subprocess
-import sys
-import threading
 import time
-import urllib.request
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import click
 import numpy as np
@@ -22,6 +15,7 @@ from dicom_node.delivery import Address, send_folder
 from dicom_node.demonstration.archive import Archive
 from dicom_node.demonstration.phantom_study import write_phantom_study
 
+from dicom_node.demonstration.node_process import NodeProcess
 from dicom_node.demonstration.overlap import dice_against_truth
 
 NODE_AE = "DICOMNODE"
@@ -32,7 +26,6 @@ TIMEOUT_S = 600.0
 MINIMUM_DICE = {"lungs": 0.93, "infected region": 0.70}
 """What the demonstration promises; the models' cards say what they reach on real data."""
 DEMO_SEED = 2026
-POLL_S = 0.2
 
 
 @click.command()
@@ -60,7 +53,9 @@ def demonstrate(kind: str, engine: str, out: Path, slices: int, size_px: int) ->
             raise click.ClickException(f"the node refused {len(refused)} instances: {refused[0].message}")
         click.echo(f"3 analyse    (the study counts as complete after {SETTLE_S:.0f} s of quiet)")
         with Stopwatch() as waited:
-            overview = _wait_until_delivered(node.web_port, study.study_uid)
+            overview = node.wait_until_settled(study.study_uid, timeout_s=TIMEOUT_S)
+            if overview["state"] == "failed":
+                raise click.ClickException(f"the node gave the study up: {overview['reason']}")
         received = archive.received()
     findings = overview["findings"]
     segmentation = next(found for found in received if found.facts.modality == "SEG")
@@ -87,60 +82,10 @@ class Stopwatch:
         self.seconds = time.perf_counter() - self._started
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _RunningNode:
-    """A node in a process of its own, ended with the block."""
-
-    process: subprocess.Popen[str]
-    dicom_port: int
-    web_port: int
-
-    def __enter__(self) -> "_RunningNode":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.process.send_signal(signal.SIGTERM)
-        self.process.wait(timeout=60)
-
-
-def _node(out: Path, archive_port: int) -> _RunningNode:
-    command = [
-        sys.executable, "-m", "dicom_node", "serve", "--data-dir", str(out / "node"), "--bind", "127.0.0.1",
-        "--port", "0", "--web-port", "0", "--ae-title", NODE_AE, "--settle", str(SETTLE_S),
-        "--destination", f"archive={ARCHIVE_AE}@127.0.0.1:{archive_port}",
-    ]  # fmt: skip
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)  # noqa: S603 - our own program
-    assert process.stderr is not None  # noqa: S101 - Popen was told to open it
-    log_file = (out / "node.log").open("w", encoding="utf-8")
-    for line in process.stderr:
-        log_file.write(line)
-        event = json.loads(line) if line.startswith("{") else {}
-        if event.get("event") == "node_started":
-            threading.Thread(target=_copy, args=(process.stderr, log_file), daemon=True).start()
-            return _RunningNode(process=process, dicom_port=event["dicom_port"], web_port=event["web_port"])
-    log_file.close()
-    raise click.ClickException(f"the node did not start; its log is {out / 'node.log'}")
-
-
-def _copy(source: IO[str], target: IO[str]) -> None:
-    with target:
-        for line in source:
-            target.write(line)
-            target.flush()
-
-
-def _wait_until_delivered(web_port: int, study_uid: str) -> dict[str, Any]:
-    url = f"http://127.0.0.1:{web_port}/api/studies/{study_uid}"
-    deadline = time.monotonic() + TIMEOUT_S
-    while time.monotonic() < deadline:
-        with urllib.request.urlopen(url) as response:
-            overview: dict[str, Any] = json.load(response)
-        if overview["state"] == "done":
-            return overview
-        if overview["state"] == "failed":
-            raise click.ClickException(f"the node gave the study up: {overview['reason']}")
-        time.sleep(POLL_S)
-    raise click.ClickException(f"no result after {TIMEOUT_S:.0f} s; the study is {overview['state']}")
+def _node(out: Path, archive_port: int) -> NodeProcess:
+    destination = f"archive={ARCHIVE_AE}@127.0.0.1:{archive_port}"
+    flags = ["--ae-title", NODE_AE, "--settle", str(SETTLE_S), "--destination", destination]
+    return NodeProcess(out / "node", flags)
 
 
 def _report(out: Path, findings: dict[str, Any], dice: dict[str, float], received: list[Path]) -> None:

@@ -1,0 +1,1 @@
+"""What ``make bench`` runs: figures as ratios of two measurements of the same run, never absolute promises."""

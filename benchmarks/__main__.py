@@ -1,0 +1,21 @@
+"""``make bench``: every benchmark, its ratio and its goal."""
+
+import sys
+
+import click
+
+from benchmarks import overhead
+
+
+@click.command()
+@click.option("--repeats", default=3, show_default=True)
+@click.option("--slices", default=300, show_default=True)
+def bench(repeats: int, slices: int) -> None:
+    """Run every benchmark; exit status 1 where a goal is missed."""
+    results = [overhead.measure(repeats=repeats, slices=slices)]
+    for result in results:
+        click.echo(result.line())
+    sys.exit(0 if all(result.reached for result in results) else 1)
+
+
+bench()

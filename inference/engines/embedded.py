@@ -1,0 +1,191 @@
+"""The embedded engine: OpenVINO in this process, on ONNX files of the model repository.
+
+Owns compiled models and the choice of arithmetic. A model is compiled when it is first run and kept; its file is
+read once, so that what ``identity`` names is what runs. The repository has Triton's layout:
+``<repository>/<model>/1/model.onnx``. OpenVINO's exceptions are translated here and nowhere else.
+"""
+
+import hashlib
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import openvino
+from numpy.typing import NDArray
+
+from inference.engines.base import Engine, EngineError
+from inference.findings import ModelIdentity
+from inference.model import ModelSpec, Tensors, TensorSpec
+
+BATCH = 8
+"""Most slices in one call: OpenVINO keeps activations for the whole batch, and speed is flat from here on."""
+_DEVICE = "CPU"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Weights:
+    encoded: bytes
+    digest: str
+
+
+class EmbeddedEngine(Engine):
+    """Runs the models of ``repository`` on the CPU (see ``inference.engines.base.Engine``).
+
+    ``threads``: how many cores one call may use; ``None`` leaves it to OpenVINO, which takes all it is allowed.
+    Calls from several threads take turns on one model, since one call already uses every core.
+    """
+
+    def __init__(self, *, repository: Path, threads: int | None = None) -> None:
+        self._repository = repository
+        self._core: openvino.Core | None = openvino.Core()
+        self._properties = _properties(self._core, threads)
+        self._lock = threading.Lock()
+        self._weights: dict[str, _Weights] = {}
+        self._requests: dict[str, tuple[openvino.InferRequest, threading.Lock]] = {}
+
+    def identity(self, spec: ModelSpec) -> ModelIdentity:
+        """Name, version and digest of the weights that ``run`` would use. Raises ``EngineError``."""
+        return ModelIdentity(
+            name=spec.name, version=spec.version, digest=self._read(spec).digest, trained_on=spec.trained_on
+        )
+
+    def run(self, spec: ModelSpec, inputs: Tensors, *, cancelled: Callable[[], bool] | None = None) -> Tensors:
+        """Outputs for all rows of the batch axis, in order. Raises ``EngineError``."""
+        rows = _checked_rows(spec, inputs)
+        request, turn = self._request(spec)
+        outputs = {tensor.name: np.empty((rows, *tensor.shape), tensor.dtype) for tensor in spec.outputs}
+        with turn:
+            for first in range(0, rows, BATCH):
+                if cancelled is not None and cancelled():
+                    raise EngineError(f"model {spec.name}: cancelled after {first} of {rows} slices", transient=True)
+                last = min(first + BATCH, rows)
+                batch = {tensor.name: _padded(inputs[tensor.name][first:last]) for tensor in spec.inputs}
+                try:
+                    request.infer(batch, share_inputs=True)
+                    for name, output in outputs.items():
+                        output[first:last] = request.get_tensor(name).data[: last - first]
+                except RuntimeError as error:
+                    raise EngineError(f"model {spec.name} failed to run: {_cause(error)}", transient=True) from error
+        return outputs
+
+    def close(self) -> None:
+        """Free the models. The engine is not used afterwards."""
+        with self._lock:
+            self._requests.clear()
+            self._weights.clear()
+            self._core = None
+
+    def _read(self, spec: ModelSpec) -> _Weights:
+        with self._lock:
+            if spec.name not in self._weights:
+                path = self._repository / spec.name / "1" / "model.onnx"
+                try:
+                    encoded = path.read_bytes()
+                except OSError as error:
+                    raise EngineError(
+                        f"model {spec.name}: cannot read {path} ({error.strerror}). Check the model repository in the "
+                        "settings, and that the installation is complete (dicom-node models verify)",
+                        transient=False,
+                    ) from error
+                self._weights[spec.name] = _Weights(encoded=encoded, digest=hashlib.sha256(encoded).hexdigest())
+            return self._weights[spec.name]
+
+    def _request(self, spec: ModelSpec) -> tuple[openvino.InferRequest, threading.Lock]:
+        weights = self._read(spec)
+        with self._lock:
+            if self._core is None:
+                raise EngineError("the engine is closed", transient=False)
+            if spec.name not in self._requests:
+                self._requests[spec.name] = (_compiled(self._core, spec, weights, self._properties), threading.Lock())
+            return self._requests[spec.name]
+
+
+def _properties(core: openvino.Core, threads: int | None) -> dict[str, object]:
+    """Half precision only where the CPU computes in it: elsewhere it is emulated, about three times slower."""
+    has_bf16 = "BF16" in core.get_property(_DEVICE, "OPTIMIZATION_CAPABILITIES")
+    chosen: dict[str, object] = {
+        "INFERENCE_PRECISION_HINT": "bf16" if has_bf16 else "f32",
+        "ENABLE_CPU_PINNING": False,  # pinned threads of two processes, or of a container, queue up on one core
+        "PERFORMANCE_HINT": "LATENCY",
+    }
+    if threads is not None:
+        chosen["INFERENCE_NUM_THREADS"] = threads
+    return chosen
+
+
+def _compiled(
+    core: openvino.Core, spec: ModelSpec, weights: _Weights, properties: dict[str, object]
+) -> openvino.InferRequest:
+    try:
+        model = core.read_model(model=weights.encoded, weights=b"")
+        wrong = _differences(spec, model)
+        if wrong:
+            raise EngineError(
+                f"model {spec.name}: the file is not the model that this version of the node expects: "
+                f"{'; '.join(wrong)}. Restore the model file of this version (dicom-node models verify)",
+                transient=False,
+            )
+        # A fixed batch compiles to faster code than a free one; the last batch is padded.
+        model.reshape({tensor.name: [BATCH, *tensor.shape] for tensor in spec.inputs})
+        return core.compile_model(model, _DEVICE, properties).create_infer_request()
+    except RuntimeError as error:
+        raise EngineError(
+            f"model {spec.name}: the file cannot be loaded ({_cause(error)}). It may be damaged or only partly "
+            "copied: restore it (dicom-node models verify)",
+            transient=False,
+        ) from error
+
+
+def _differences(spec: ModelSpec, model: openvino.Model) -> list[str]:
+    """How the graph's tensors differ from the specification; empty where they agree."""
+    wrong = []
+    for kind, wanted, ports in (("input", spec.inputs, model.inputs), ("output", spec.outputs, model.outputs)):
+        found = {name: port for port in ports for name in port.names}
+        if len(ports) != len(wanted):
+            wrong.append(f"{len(ports)} {kind} tensors instead of {len(wanted)}")
+        for tensor in wanted:
+            if tensor.name not in found:
+                wrong.append(f"no {kind} named {tensor.name}")
+            elif difference := _difference(tensor, found[tensor.name]):
+                wrong.append(f"{kind} {tensor.name} is {difference}")
+    return wrong
+
+
+def _difference(tensor: TensorSpec, port: openvino.Output) -> str:
+    dtype = port.get_element_type().to_dtype()
+    shape = port.get_partial_shape()
+    expected = openvino.PartialShape([-1, *tensor.shape])
+    if dtype == np.dtype(tensor.dtype) and shape.compatible(expected):
+        return ""
+    return f"{dtype} {shape} instead of {tensor.dtype} {expected}"
+
+
+def _checked_rows(spec: ModelSpec, inputs: Tensors) -> int:
+    """Length of the batch axis. Raises ``ValueError`` where the caller does not keep to the specification."""
+    lengths = set()
+    for tensor in spec.inputs:
+        array = inputs[tensor.name]
+        if array.dtype != np.dtype(tensor.dtype) or array.shape[1:] != tensor.shape:
+            raise ValueError(
+                f"{spec.name}: {tensor.name} is {array.dtype} {array.shape}, not {tensor.dtype} (n, *{tensor.shape})"
+            )
+        lengths.add(array.shape[0])
+    if len(lengths) != 1:
+        raise ValueError(f"{spec.name}: inputs of different lengths {sorted(lengths)}")
+    return int(lengths.pop())
+
+
+def _padded(rows: NDArray[np.generic]) -> NDArray[np.generic]:
+    if len(rows) == BATCH:
+        return np.ascontiguousarray(rows)
+    padded = np.zeros((BATCH, *rows.shape[1:]), rows.dtype)
+    padded[: len(rows)] = rows
+    return padded
+
+
+def _cause(error: RuntimeError) -> str:
+    """The last line of OpenVINO's message: the others are its source files."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__

@@ -1,6 +1,6 @@
 """Copies of the de-identified real series with the UIDs that their de-identification took away.
 
-COVID-CT-MD came without SOP Instance UIDs and Frame of Reference, with UUIDs as study and series UID; no archive accepts
+COVID-CT-MD came without SOP Instance UIDs and Frame of Reference, with UUIDs as study and series UID; no archive takes
 that. The copies get UIDs derived from those UUIDs and the Instance Number; pixel data and geometry stay as they are.
 """
 

@@ -1,0 +1,92 @@
+"""Every code that results use, in one table.
+
+Standard codes first (SNOMED CT, DICOM, LOINC, UCUM, RFC 5646); a test holds those that pydicom knows against its
+dictionary. Where nothing standard says it, the private scheme does, which every object that uses it declares
+(PS3.3 C.12.1.1.1, Coding Scheme Identification Sequence).
+"""
+
+from typing import Final
+
+from pydicom.sr.coding import Code
+
+PRIVATE_SCHEME: Final = "99DICOMNODE"
+PRIVATE_SCHEME_NAME: Final = "dicom-node: severity of lung disease on CT"
+
+# What a segment is (PS3.16 CID 7150, 7151, 244)
+ANATOMICAL_STRUCTURE: Final = Code("91723000", "SCT", "Anatomical Structure")
+MORPHOLOGICALLY_ABNORMAL: Final = Code("49755003", "SCT", "Morphologically Abnormal Structure")
+LUNG: Final = Code("39607008", "SCT", "Lung")
+LESION: Final = Code("52988006", "SCT", "Lesion")
+ABNORMAL_OPACITY: Final = Code("112033", "DCM", "Abnormal opacity")
+"""Narrows "lesion": the region joins ground-glass opacity and consolidation, which have no common SNOMED code."""
+LEFT: Final = Code("7771000", "SCT", "Left")
+RIGHT: Final = Code("24028007", "SCT", "Right")
+BILATERAL: Final = Code("51440002", "SCT", "Bilateral")
+ARTIFICIAL_INTELLIGENCE: Final = Code("123110", "DCM", "Artificial Intelligence")
+
+# The document and its observer (PS3.16 CID 7000, TID 1204, TID 1004)
+DIAGNOSTIC_IMAGING_REPORT: Final = Code("18748-4", "LN", "Diagnostic Imaging Report")
+LANGUAGE: Final = Code("121049", "DCM", "Language of Content Item and Descendants")
+ENGLISH: Final = Code("en", "RFC5646", "English")
+OBSERVER_TYPE: Final = Code("121005", "DCM", "Observer Type")
+DEVICE: Final = Code("121007", "DCM", "Device")
+DEVICE_UID: Final = Code("121012", "DCM", "Device Observer UID")
+DEVICE_NAME: Final = Code("121013", "DCM", "Device Observer Name")
+DEVICE_MANUFACTURER: Final = Code("121014", "DCM", "Device Observer Manufacturer")
+DEVICE_MODEL: Final = Code("121015", "DCM", "Device Observer Model Name")
+DEVICE_SERIAL_NUMBER: Final = Code("121016", "DCM", "Device Observer Serial Number")
+PROCEDURE_REPORTED: Final = Code("121058", "DCM", "Procedure reported")
+COMPUTED_TOMOGRAPHY: Final = Code("77477000", "SCT", "Computed tomography")
+IMAGING_PROCEDURE: Final = Code("363679005", "SCT", "Imaging procedure")
+
+# Headings and statements
+SUMMARY: Final = Code("121111", "DCM", "Summary")
+CONCLUSION: Final = Code("121077", "DCM", "Conclusion")
+COMMENT: Final = Code("121106", "DCM", "Comment")
+FINDINGS: Final = Code("121070", "DCM", "Findings")
+FINDING: Final = Code("121071", "DCM", "Finding")
+SERIES: Final = Code("113015", "DCM", "Series")
+SERIES_INSTANCE_UID: Final = Code("112002", "DCM", "Series Instance UID")
+METHOD_CITATION: Final = Code("121423", "DCM", "Method Citation")
+PROCESSING_EQUIPMENT: Final = Code("109102", "DCM", "Processing Equipment")
+ALGORITHM_NAME: Final = Code("111001", "DCM", "Algorithm Name")
+ALGORITHM_VERSION: Final = Code("111003", "DCM", "Algorithm Version")
+ALGORITHM_PARAMETERS: Final = Code("111002", "DCM", "Algorithm Parameters")
+
+# How the analysis ended (PS3.16 CID 6047, and the plain words)
+OVERALL_ASSESSMENT: Final = Code("111413", "DCM", "Overall Assessment")
+POSITIVE: Final = Code("10828004", "SCT", "Positive")
+NEGATIVE: Final = Code("260385009", "SCT", "Negative")
+NOT_PERFORMED: Final = Code("262008008", "SCT", "Not performed")
+PROCESSING_SUMMARY: Final = Code("111017", "DCM", "CAD Processing and Findings Summary")
+SUCCEEDED_WITH_FINDINGS: Final = Code("111242", "DCM", "All algorithms succeeded; with findings")
+SUCCEEDED_WITHOUT_FINDINGS: Final = Code("111241", "DCM", "All algorithms succeeded; without findings")
+NONE_SUCCEEDED: Final = Code("111245", "DCM", "No algorithms succeeded; without findings")
+
+# Measurements
+VOLUME: Final = Code("118565006", "SCT", "Volume")
+LATERALITY: Final = Code("272741003", "SCT", "Laterality")
+FINDING_SITE: Final = Code("363698007", "SCT", "Finding Site")
+MEAN_ATTENUATION: Final = Code("112181", "DCM", "Mean Attenuation Coefficient")
+TRACKING_IDENTIFIER: Final = Code("112039", "DCM", "Tracking Identifier")
+PERCENT: Final = Code("%", "UCUM", "Percent")
+MILLILITRE: Final = Code("ml", "UCUM", "milliliter")
+HOUNSFIELD: Final = Code("[hnsf'U]", "UCUM", "Hounsfield unit")
+POINTS: Final = Code("{points}", "UCUM", "points")
+
+# What no standard scheme says
+TOTAL_INVOLVEMENT: Final = Code("INVOLVEMENT", PRIVATE_SCHEME, "Involved share of lung volume, both lungs")
+RIGHT_INVOLVEMENT: Final = Code("INVOLVEMENT-R", PRIVATE_SCHEME, "Involved share of lung volume, right lung")
+LEFT_INVOLVEMENT: Final = Code("INVOLVEMENT-L", PRIVATE_SCHEME, "Involved share of lung volume, left lung")
+INFECTED_VOLUME: Final = Code("INFECTED-VOLUME", PRIVATE_SCHEME, "Volume of infected region")
+SIX_ZONE_SCORE: Final = Code("SIX-ZONE", PRIVATE_SCHEME, "Six-zone CT score")
+FIVE_LOBE_SCORE: Final = Code("FIVE-LOBE", PRIVATE_SCHEME, "CT severity score of five lobes")
+SEVERITY: Final = Code("SEVERITY", PRIVATE_SCHEME, "Severity")
+MODELS: Final = Code("MODELS", PRIVATE_SCHEME, "Models")
+SERIES_DECISIONS: Final = Code("DECISIONS", PRIVATE_SCHEME, "Series of the study")
+ABOUT: Final = Code("ABOUT", PRIVATE_SCHEME, "About this report")
+
+
+def zone_score(zone: str) -> Code:
+    """The concept of one zone's score, e.g. of "right upper"."""
+    return Code("ZONE-" + zone.upper().replace(" ", "-")[:11], PRIVATE_SCHEME, f"Score of {zone} zone")

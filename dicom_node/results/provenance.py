@@ -1,0 +1,134 @@
+"""What every result says about itself: patient and study of origin, own series, maker, time, character set.
+
+Owns the attributes that all our objects share (PS3.3 C.7.3.1, C.7.5.1, C.7.5.2, C.12.1). Everything that a library
+fills in by the clock is overwritten here, because the same request must give the same bytes.
+"""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from typing import Final
+
+from pydicom.charset import python_encoding
+from pydicom.dataset import Dataset
+
+from dicom_node.records import InstanceFacts, ResultKind
+from dicom_node.results import codes
+from dicom_node.results.request import ResultRequest
+from dicom_node.results.study_header import StudyHeader
+
+MANUFACTURER: Final = "dicom-node"
+MODEL_NAME: Final = "dicom-node chest CT"
+CONTENT_CREATOR: Final = "dicom-node^AI"
+RESEARCH_USE: Final = "Research use only. Not a medical device."
+
+SERIES_NUMBERS: Final = {ResultKind.SEGMENTATION: 9001, ResultKind.REPORT: 9002, ResultKind.SUMMARY: 9003}
+"""High, so that the results stand behind the images in any viewer."""
+SERIES_DESCRIPTIONS: Final = {
+    ResultKind.SEGMENTATION: "AI research: lungs and infected region",
+    ResultKind.REPORT: "AI research: CT lung report",
+    ResultKind.SUMMARY: "AI research: summary picture",
+}
+
+_TEXTS: Final = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
+"""Value representations that Specific Character Set applies to (PS3.5 section 6.1.2.2)."""
+_WITHOUT_TEXT: Final = "PerFrameFunctionalGroupsSequence"
+
+
+def serial_number(request: ResultRequest) -> str:
+    """Device Serial Number (0018,1000): what tells two set-ups of the same version apart."""
+    return request.settings_digest[:16] or "0"
+
+
+def reference(request: ResultRequest, facts: InstanceFacts) -> Dataset:
+    """An instance of the study as the libraries want to be told of it: identifiers, and nothing of the patient."""
+    instance = Dataset()
+    for keyword in ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID"):
+        setattr(instance, keyword, "")
+    instance.StudyDate = instance.StudyTime = ""
+    instance.StudyInstanceUID = request.study_uid
+    instance.SeriesInstanceUID = facts.series_uid
+    instance.SOPClassUID = facts.sop_class_uid
+    instance.SOPInstanceUID = facts.sop_instance_uid
+    instance.Modality = facts.modality
+    return instance
+
+
+def sign(result: Dataset, kind: ResultKind, request: ResultRequest, header: StudyHeader) -> None:
+    """Complete a built object, in place."""
+    header.copy_to(result)
+    result.SeriesInstanceUID = request.uid(f"{kind.value}/series")
+    result.SeriesNumber = SERIES_NUMBERS[kind]
+    result.SeriesDescription = SERIES_DESCRIPTIONS[kind]
+    result.SOPInstanceUID = request.uid(f"{kind.value}/instance")
+    result.InstanceNumber = 1
+    _date(result, request, header)
+    result.Manufacturer = MANUFACTURER
+    result.ManufacturerModelName = MODEL_NAME
+    result.DeviceSerialNumber = serial_number(request)
+    result.SoftwareVersions = request.software_version
+    if any(text == codes.PRIVATE_SCHEME for text in _texts(result)):
+        result.CodingSchemeIdentificationSequence = [_private_scheme()]
+    _set_character_set(result, header)
+
+
+def _date(result: Dataset, request: ResultRequest, header: StudyHeader) -> None:
+    """Dates in the time zone that the source's own dates are in, because one offset counts for all of them."""
+    moment = request.created_at
+    if header.timezone_offset:
+        moment = moment.astimezone(_timezone(header.timezone_offset))
+        result.TimezoneOffsetFromUTC = header.timezone_offset
+    day, clock = moment.strftime("%Y%m%d"), moment.strftime("%H%M%S")
+    result.InstanceCreationDate = result.SeriesDate = result.ContentDate = day
+    result.InstanceCreationTime = result.SeriesTime = result.ContentTime = clock
+
+
+def local_moment(request: ResultRequest, header: StudyHeader) -> datetime:
+    """When the result was made, in the time zone of the study."""
+    if header.timezone_offset:
+        return request.created_at.astimezone(_timezone(header.timezone_offset))
+    return request.created_at
+
+
+def _timezone(offset: str) -> timezone:
+    sign = -1 if offset[0] == "-" else 1
+    return timezone(sign * timedelta(hours=int(offset[1:3]), minutes=int(offset[3:])))
+
+
+def _private_scheme() -> Dataset:
+    scheme = Dataset()
+    scheme.CodingSchemeDesignator = codes.PRIVATE_SCHEME
+    scheme.CodingSchemeName = codes.PRIVATE_SCHEME_NAME
+    scheme.CodingSchemeResponsibleOrganization = MANUFACTURER
+    return scheme
+
+
+def _set_character_set(result: Dataset, header: StudyHeader) -> None:
+    """The character set of the source where it holds every text of the result, else UTF-8.
+
+    So a name keeps the bytes that the PACS knows it by, as far as possible. Code extensions (several sets) are
+    given up for UTF-8: they would have to be re-encoded text by text.
+    """
+    texts = "".join(_texts(result))
+    result.pop("SpecificCharacterSet", None)
+    if len(header.character_sets) == 1 and _holds(header.character_sets[0], texts):
+        result.SpecificCharacterSet = header.character_sets[0]
+    elif not texts.isascii():
+        result.SpecificCharacterSet = "ISO_IR 192"
+
+
+def _holds(character_set: str, texts: str) -> bool:
+    try:
+        texts.encode("ascii" if character_set == "ISO_IR 6" else python_encoding[character_set])
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _texts(data_set: Dataset) -> Iterator[str]:
+    for element in data_set:
+        if element.VR == "SQ" and element.keyword != _WITHOUT_TEXT:
+            for item in element.value:
+                yield from _texts(item)
+        elif element.VR in _TEXTS and element.value:
+            values = element.value if element.VM > 1 else [element.value]
+            yield from (str(value) for value in values)

@@ -38,7 +38,7 @@ from inference.models import MODELS
 engine = make_engine(EngineSettings())
 for model in MODELS:
     engine.identity(model.spec)
-((series,),) = studies_in(Path(sys.argv[1])).studies.values()
+((series,),) = studies_in(Path(sys.argv[1]), scratch=Path(sys.argv[1])).studies.values()
 started = time.perf_counter()
 volume = build_volume(series).volume
 decoded = time.perf_counter()

@@ -38,6 +38,11 @@ def phantom_uid(*parts: str | int) -> str:
     return _mint("phantom", *parts)
 
 
+def restored_uid(*parts: str) -> str:
+    """UID for an instance, series or study that came without a valid one, from what still tells it from others."""
+    return _mint("restored", *parts)
+
+
 def _mint(*parts: object) -> str:
     # JSON keeps the borders between parts: ("ab", "c") and ("a", "bc") must differ.
     digest = hashlib.sha256(json.dumps(parts, separators=(",", ":")).encode()).digest()

@@ -1,6 +1,7 @@
 """``dicom-node infer``: a folder of DICOM files in, DICOM results and findings.json out. No network."""
 
 import json
+import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,8 +19,15 @@ EXIT_NOT_ANALYSED = 3
 @click.option("--pipeline", help="Only this pipeline (default: the routing rules decide).")
 @config_options
 @engine_option
+@click.pass_context
 def infer(
-    folder: Path, out: Path, pipeline: str | None, config: Path | None, data_dir: Path | None, engine: str | None
+    context: click.Context,
+    folder: Path,
+    out: Path,
+    pipeline: str | None,
+    config: Path | None,
+    data_dir: Path | None,
+    engine: str | None,
 ) -> None:
     """Analyse the studies in FOLDER; results and findings.json go to --out.
 
@@ -33,7 +41,8 @@ def infer(
     from inference.findings import Status
 
     settings = settings_from(config, common_overrides(data_dir=data_dir, engine=engine))
-    found = studies_in(folder)
+    scratch = context.with_resource(tempfile.TemporaryDirectory(prefix="dicom-node-"))
+    found = studies_in(folder, scratch=Path(scratch))
     for skipped in found.skipped:
         click.echo(f"left out: {skipped}", err=True)
     if not found.studies:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from dicom_node.errors import InstanceRefused
 from dicom_node.headers import read_instance_facts
-from dicom_node.records import Series, StoredInstance
+from dicom_node.records import InstanceFacts, Series, StoredInstance
+from dicom_node.spool.restoration import restore_uids
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,14 +21,17 @@ class FolderContents:
     skipped: tuple[str, ...]
 
 
-def studies_in(folder: Path) -> FolderContents:
-    """Read the headers of every file below ``folder``. The first of several files with one SOP Instance UID counts."""
+def studies_in(folder: Path, *, scratch: Path) -> FolderContents:
+    """Read the headers of every file below ``folder``. The first of several files with one SOP Instance UID counts.
+
+    Files without valid UIDs are read from copies with derived ones in ``scratch``, which the caller removes.
+    """
     found: dict[str, dict[str, list[StoredInstance]]] = {}
     seen: set[str] = set()
     skipped: list[str] = []
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         try:
-            facts = read_instance_facts(path)
+            facts, source = _facts(path, scratch)
         except InstanceRefused as refusal:
             skipped.append(f"{path.name}: {refusal}")
             continue
@@ -37,9 +41,9 @@ def studies_in(folder: Path) -> FolderContents:
         seen.add(facts.sop_instance_uid)
         instance = StoredInstance(
             facts=facts,
-            path=path,
-            sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
-            size_bytes=path.stat().st_size,
+            path=source,
+            sha256=hashlib.sha256(source.read_bytes()).hexdigest(),
+            size_bytes=source.stat().st_size,
         )
         found.setdefault(facts.study_uid, {}).setdefault(facts.series_uid, []).append(instance)
     studies = {
@@ -50,3 +54,14 @@ def studies_in(folder: Path) -> FolderContents:
         for study_uid, by_series in sorted(found.items())
     }
     return FolderContents(studies=studies, skipped=tuple(skipped))
+
+
+def _facts(path: Path, scratch: Path) -> tuple[InstanceFacts, Path]:
+    """The facts of a file, and the file to read it from."""
+    try:
+        return read_instance_facts(path), path
+    except InstanceRefused:
+        copy = restore_uids(path, scratch)
+        if copy is None:
+            raise
+        return read_instance_facts(copy), copy

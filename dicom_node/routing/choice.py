@@ -32,6 +32,8 @@ class Candidate:
 
     series_uid: str
     pipeline: str
+    reason: str
+    """What its decision says once it is the one that is analysed, e.g. "chosen: axial, 2 mm, 133 slices"."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,12 +67,12 @@ def choose(series: Sequence[Series], rules: Rules) -> Routing:
         fitting = [each for each in outlines if refusals[each.series_uid] is None]
         long_enough = [each for each in fitting if each.slice_count >= rule.slices_minimum]
         ranked = sorted(long_enough or fitting, key=_preference(long_enough or fitting, rule))
-        candidates += [Candidate(series_uid=each.series_uid, pipeline=pipeline) for each in ranked]
+        candidates += [_candidate(each, pipeline, rule) for each in ranked]
         for each in outlines:
             reason = refusals[each.series_uid]
             chosen = bool(ranked) and each is ranked[0]
             if reason is None:
-                reason = _praise(each, rule) if chosen else _why_not_first(each, ranked[0], rule)
+                reason = _chosen(each, rule) if chosen else _why_not_first(each, ranked[0], rule)
             standings[each.series_uid].append(_Standing(pipeline=pipeline, chosen=chosen, reason=reason))
     return Routing(
         decisions=tuple(_decision(each.series_uid, standings[each.series_uid]) for each in outlines),
@@ -78,10 +80,14 @@ def choose(series: Sequence[Series], rules: Rules) -> Routing:
     )
 
 
+def _candidate(series: SeriesOutline, pipeline: str, rules: PipelineRules) -> Candidate:
+    return Candidate(series_uid=series.series_uid, pipeline=pipeline, reason=_chosen(series, rules))
+
+
 def _decision(series_uid: str, standings: Sequence[_Standing]) -> SeriesDecision:
     chosen = [each for each in standings if each.chosen]
     if chosen:
-        return SeriesDecision(series_uid=series_uid, pipeline=chosen[0].pipeline, reason=f"chosen: {chosen[0].reason}")
+        return SeriesDecision(series_uid=series_uid, pipeline=chosen[0].pipeline, reason=chosen[0].reason)
     reasons = {each.reason for each in standings}
     if len(reasons) == 1:
         return SeriesDecision(series_uid=series_uid, pipeline=None, reason=f"not analysed: {standings[0].reason}")
@@ -131,7 +137,7 @@ def _wrong_labels(series: SeriesOutline, rules: PipelineRules) -> str | None:
 
 
 def _wrong_region(series: SeriesOutline, rules: PipelineRules) -> str | None:
-    """The body part decides; a fitting description makes up for another one, and decides where no parts are asked for."""
+    """The body part decides; a fitting description makes up for another one, or decides where no part is asked for."""
     if _matches(series.description, rules.description.include):
         return None
     if rules.body_part.include:
@@ -198,10 +204,10 @@ def _mark(series: SeriesOutline, criterion: Criterion, rules: PipelineRules, nee
     return 0.0 if "ORIGINAL" in series.image_type[:1] else 1.0
 
 
-def _praise(series: SeriesOutline, rules: PipelineRules) -> str:
+def _chosen(series: SeriesOutline, rules: PipelineRules) -> str:
     plane = "" if rules.orientation.plane == "any" or series.normal is None else f"{rules.orientation.plane}, "
     thickness = "" if series.thickness_mm is None else f"{series.thickness_mm:g} mm, "
-    return f"{plane}{thickness}{series.slice_count} slice{'s' if series.slice_count != 1 else ''}"
+    return f"chosen: {plane}{thickness}{series.slice_count} slice{'s' if series.slice_count != 1 else ''}"
 
 
 def _why_not_first(series: SeriesOutline, first: SeriesOutline, rules: PipelineRules) -> str:

@@ -132,6 +132,10 @@ class Rules(_Section):
 
     pipelines: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")], PipelineRules] = Field(min_length=1)
 
+    def minimum_slices(self, pipeline: str) -> int:
+        """Fewest slices that a pipeline reads. Raises ``KeyError`` for a pipeline without rules."""
+        return self.pipelines[pipeline].slices_minimum
+
     def digest(self, pipeline: str) -> str:
         """SHA-256 (hex) of a pipeline's rules with all defaults filled in: changes when what it reads changes.
 

@@ -34,7 +34,8 @@ def known_character_sets(raw: bytes) -> tuple[str, ...]:
     """Specific Character Set (0008,0005) without what is no defined term; common misspellings are mended."""
     terms = [term.strip(" \0").upper() for term in raw.decode("ascii", errors="replace").split("\\")]
     terms = [re.sub(r"^ISO[ _-]?IR[ _-]?(\d+)$", r"ISO_IR \1", term) for term in terms]
-    return tuple(term for term in terms if term in charset.python_encoding)
+    known = tuple(term for term in terms if term in charset.python_encoding)
+    return known if any(known) else ()
 
 
 def decode(raw: bytes, character_sets: tuple[str, ...]) -> str:

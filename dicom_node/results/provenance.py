@@ -66,6 +66,9 @@ def sign(result: Dataset, kind: ResultKind, request: ResultRequest, header: Stud
     result.ManufacturerModelName = MODEL_NAME
     result.DeviceSerialNumber = serial_number(request)
     result.SoftwareVersions = request.software_version
+    for equipment in result.get("ContributingEquipmentSequence", []):
+        if "ContributionDateTime" in equipment:
+            del equipment.ContributionDateTime  # highdicom's own entry, with the time of this very run
     if any(text == codes.PRIVATE_SCHEME for text in _texts(result)):
         result.CodingSchemeIdentificationSequence = [_private_scheme()]
     _set_character_set(result, header)
@@ -109,7 +112,8 @@ def _set_character_set(result: Dataset, header: StudyHeader) -> None:
     given up for UTF-8: they would have to be re-encoded text by text.
     """
     texts = "".join(_texts(result))
-    result.pop("SpecificCharacterSet", None)
+    if "SpecificCharacterSet" in result:
+        del result.SpecificCharacterSet
     if len(header.character_sets) == 1 and _holds(header.character_sets[0], texts):
         result.SpecificCharacterSet = header.character_sets[0]
     elif not texts.isascii():

@@ -22,10 +22,13 @@ SPACING_TOLERANCE = 1e-3
 """Relative, of Pixel Spacing between slices: half a voxel over 512 columns; scanners write 4 to 6 digits."""
 SAME_POSITION_MM = 0.01
 """Nearer slices repeat a position: the thinnest CT reconstructions are 0.1 mm apart."""
-REGULAR_DISTANCE_MM = 0.1
-"""Deviation of a slice distance from the regular one that is rounding: positions are written to 0.1 mm at worst."""
+REGULAR_DISTANCE_MM = 0.15
+"""Deviation of a slice distance from the regular one that is rounding: positions written to 0.1 mm bring 0.1, and
+the regular one is such a distance itself."""
 REGULAR_DISTANCE_FRACTION = 0.05
 """The same, relative to the regular distance, for thick slices: table positions are not exact."""
+OFF_GRID_FRACTION = 0.5
+"""Of the slice distance: farther from its place on the regular grid, a slice would lie nearer to another's."""
 SIDEWAYS_MM = 1.0
 """Drift of the slices across the normal, over the whole stack, that is rounding: about one voxel of a chest CT."""
 
@@ -179,10 +182,12 @@ def _regular_distance(along: NDArray[np.float64]) -> float:
         raise NotAnalysable("only 1 slice: no distance between slices can be known")
     regular = float(np.median(distances))
     allowed = max(REGULAR_DISTANCE_MM, REGULAR_DISTANCE_FRACTION * regular)
-    odd = np.flatnonzero(np.abs(distances - regular) > allowed)
-    if len(odd) == 0:
-        return float((along[-1] - along[0]) / len(distances))
-    if len(odd) > max(1, len(distances) // 10):
+    odd = np.flatnonzero(np.abs(distances - regular) > min(allowed, OFF_GRID_FRACTION * regular))
+    mean = float((along[-1] - along[0]) / len(distances))
+    off_grid = np.abs(along - along[0] - mean * np.arange(len(along))).max()
+    if len(odd) == 0 and off_grid <= OFF_GRID_FRACTION * mean:
+        return mean
+    if len(odd) == 0 or len(odd) > max(1, len(distances) // 10):
         raise NotAnalysable(
             f"slice distances vary from {_mm(distances.min())} to {_mm(distances.max())} mm: no regular grid"
         )

@@ -33,6 +33,11 @@ def result_uid(*, role: str, sources: Iterable[str], models: Iterable[ModelIdent
     return _mint("result", role, sorted(set(sources)), identities, settings_digest)
 
 
+def device_uid(settings_digest: str) -> str:
+    """Device Observer UID (121012, DCM) of a node with these settings."""
+    return _mint("device", settings_digest)
+
+
 def phantom_uid(*parts: str | int) -> str:
     """UID of a part of a generated study, from everything that tells it from other parts of other phantoms."""
     return _mint("phantom", *parts)

@@ -10,6 +10,7 @@ from pathlib import Path
 from dicom_node.records import ResultKind, ResultObject
 from dicom_node.results.findings_document import findings_document
 from dicom_node.results.part10 import write_part10
+from dicom_node.results.report import build_report
 from dicom_node.results.request import ResultRequest
 from dicom_node.results.result_builder import ResultBuilder
 from dicom_node.results.segmentation import build_segmentation
@@ -17,7 +18,10 @@ from dicom_node.results.study_header import read_study_header
 
 __all__ = ["BUILDERS", "ResultRequest", "findings_document", "write_results"]
 
-BUILDERS: tuple[ResultBuilder, ...] = (ResultBuilder(kind=ResultKind.SEGMENTATION, build=build_segmentation),)
+BUILDERS: tuple[ResultBuilder, ...] = (
+    ResultBuilder(kind=ResultKind.SEGMENTATION, build=build_segmentation),
+    ResultBuilder(kind=ResultKind.REPORT, build=build_report),
+)
 """What the node makes of a study, in the order of the series numbers."""
 
 

@@ -19,7 +19,6 @@ from dicom_node.results.study_header import StudyHeader
 MANUFACTURER: Final = "dicom-node"
 MODEL_NAME: Final = "dicom-node chest CT"
 CONTENT_CREATOR: Final = "dicom-node^AI"
-RESEARCH_USE: Final = "Research use only. Not a medical device."
 
 SERIES_NUMBERS: Final = {ResultKind.SEGMENTATION: 9001, ResultKind.REPORT: 9002, ResultKind.SUMMARY: 9003}
 """High, so that the results stand behind the images in any viewer."""

@@ -1,0 +1,242 @@
+"""The report: a Comprehensive SR (PS3.3 A.35.3) for every study, also for one that was not analysed.
+
+Not TID 1500: viewers take such a document for a set of measurements to draw, and show one without coordinates as a
+black viewport, while any other title prints as a tree of text. What matters stands first, in leaves of containers,
+because leaves below leaves are not printed; those carry what machines read (zone scores, series UIDs).
+
+Flags on purpose: COMPLETE, because nothing will be added; UNVERIFIED, because no person has looked at it; PRELIMINARY,
+because it is never the definitive means of communicating the findings (PS3.3 C.17.2).
+"""
+
+from collections.abc import Iterable
+
+from highdicom.sr import (
+    CodeContentItem,
+    CodedConcept,
+    ComprehensiveSR,
+    ContainerContentItem,
+    ContentItem,
+    ContentSequence,
+    NumContentItem,
+    RelationshipTypeValues,
+    TextContentItem,
+    UIDRefContentItem,
+)
+from pydicom.dataset import Dataset
+from pydicom.sr.coding import Code
+
+from dicom_node.records import ResultKind
+from dicom_node.results import codes, wording
+from dicom_node.results.provenance import MANUFACTURER, MODEL_NAME, reference, serial_number, sign
+from dicom_node.results.request import FIVE_LOBES, ResultRequest
+from dicom_node.results.study_header import StudyHeader
+from dicom_node.uids import device_uid
+from inference.findings import Lesion, ModelIdentity, SeverityScore, Side, Status
+
+MAXIMUM_LESIONS = 20
+"""Listed one by one, the largest first; the others are counted. A reader looks at no more."""
+
+_ASSESSMENTS = {
+    Status.POSITIVE: (codes.POSITIVE, codes.SUCCEEDED_WITH_FINDINGS),
+    Status.NEGATIVE: (codes.NEGATIVE, codes.SUCCEEDED_WITHOUT_FINDINGS),
+    Status.NOT_ANALYSED: (codes.NOT_PERFORMED, codes.NONE_SUCCEEDED),
+}
+_LATERALITIES = {Side.LEFT: codes.LEFT, Side.RIGHT: codes.RIGHT, Side.BILATERAL: codes.BILATERAL}
+_CONTAINS = RelationshipTypeValues.CONTAINS
+
+
+def build_report(request: ResultRequest, header: StudyHeader) -> Dataset:
+    """The report of a study."""
+    root = ContainerContentItem(name=_concept(codes.DIAGNOSTIC_IMAGING_REPORT), is_content_continuous=False)
+    root.ContentSequence = ContentSequence([*_sections(request), *_context(request, header)])
+    evidence = [reference(request, instance.facts) for instance in request.instances]
+    report = ComprehensiveSR(
+        evidence=evidence or [_nothing(request)],
+        content=root,
+        series_instance_uid=request.uid("report/series"),
+        series_number=1,
+        sop_instance_uid=request.uid("report/instance"),
+        instance_number=1,
+        manufacturer=MANUFACTURER,
+        is_complete=True,
+        is_verified=False,
+        is_final=False,
+    )
+    if not evidence:
+        del report.CurrentRequestedProcedureEvidenceSequence
+    sign(report, ResultKind.REPORT, request, header)
+    return report
+
+
+def _nothing(request: ResultRequest) -> Dataset:
+    """Highdicom wants an instance to start from, even where none of the study could be read."""
+    nothing = Dataset()
+    for keyword in ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID"):
+        setattr(nothing, keyword, "")
+    nothing.StudyDate = nothing.StudyTime = ""
+    nothing.StudyInstanceUID = nothing.SeriesInstanceUID = request.study_uid
+    nothing.SOPClassUID = nothing.SOPInstanceUID = request.study_uid
+    return nothing
+
+
+def _sections(request: ResultRequest) -> list[ContentItem]:
+    sections = [_summary(request)]
+    if request.findings.involvement is not None or request.findings.severity:
+        sections.append(_severity(request))
+    if request.findings.lesions:
+        sections.append(_lesions(request))
+    if request.findings.models:
+        sections.append(_container(codes.MODELS, [_model(model) for model in request.findings.models]))
+    if request.decisions:
+        sections.append(_decisions(request))
+    return sections
+
+
+def _summary(request: ResultRequest) -> ContentItem:
+    findings = request.findings
+    assessment, processing = _ASSESSMENTS[findings.status]
+    return _container(
+        codes.SUMMARY,
+        [
+            _code(codes.OVERALL_ASSESSMENT, assessment),
+            *(_text(codes.CONCLUSION, sentence) for sentence in wording.conclusions(findings)),
+            *(_text(codes.COMMENT, note) for note in findings.notes),
+            _code(codes.PROCESSING_SUMMARY, processing),
+            _text(codes.COMMENT, wording.RESEARCH_USE_LONG),
+        ],
+    )
+
+
+def _severity(request: ResultRequest) -> ContentItem:
+    items: list[ContentItem] = []
+    involvement = request.findings.involvement
+    if involvement is not None:
+        for concept, share in (
+            (codes.TOTAL_INVOLVEMENT, involvement.total_percent),
+            (codes.RIGHT_INVOLVEMENT, involvement.right_percent),
+            (codes.LEFT_INVOLVEMENT, involvement.left_percent),
+        ):
+            if share is not None:
+                items.append(_number(concept, round(share, 1), codes.PERCENT))
+        items.append(_number(codes.INFECTED_VOLUME, round(involvement.infected_ml, 1), codes.MILLILITRE))
+    for score in request.findings.severity:
+        items += _score(score)
+    return _container(codes.SEVERITY, items)
+
+
+def _score(score: SeverityScore) -> list[ContentItem]:
+    concept = codes.FIVE_LOBE_SCORE if len(score.zones) == FIVE_LOBES else codes.SIX_ZONE_SCORE
+    total = _number(concept, score.score, codes.POINTS)
+    if score.zones:
+        total.ContentSequence = ContentSequence(
+            [
+                _number(codes.zone_score(zone.name), zone.score, codes.POINTS, RelationshipTypeValues.INFERRED_FROM)
+                for zone in score.zones
+            ]
+        )
+    table = [_text(codes.FINDING, wording.zone_table(score))] if score.zones else []
+    return [total, *table, _text(codes.METHOD_CITATION, f"{score.scale}, 0-{score.maximum}. {score.citation}")]
+
+
+def _lesions(request: ResultRequest) -> ContentItem:
+    lesions = request.findings.lesions
+    items = [_lesion(lesion, request) for lesion in lesions[:MAXIMUM_LESIONS]]
+    others = lesions[MAXIMUM_LESIONS:]
+    if others:
+        volume = wording.millilitres(sum(lesion.volume_ml for lesion in others))
+        items.append(_text(codes.COMMENT, f"{len(others)} smaller lesions not listed, together {volume}."))
+    return _container(codes.FINDINGS, items)
+
+
+def _lesion(lesion: Lesion, request: ResultRequest) -> ContentItem:
+    return _container(
+        codes.LESION,
+        [
+            _text(codes.LESION_IDENTIFIER, f"{lesion.number}: {wording.lesion_place(lesion, request)}"),
+            _number(codes.VOLUME, round(lesion.volume_ml, 1 if lesion.volume_ml >= 1 else 3), codes.MILLILITRE),
+            _number(codes.MEAN_ATTENUATION, round(lesion.mean_hu), codes.HOUNSFIELD),
+            _code(codes.FINDING_SITE, codes.LUNG),
+            _code(codes.LATERALITY, _LATERALITIES[lesion.side]),
+        ],
+    )
+
+
+def _model(model: ModelIdentity) -> ContentItem:
+    return _container(
+        codes.MODEL,
+        [
+            _text(codes.ALGORITHM_NAME, model.name),
+            _text(codes.ALGORITHM_VERSION, model.version),
+            _text(codes.ALGORITHM_PARAMETERS, f"sha256 of the weights {model.digest[: wording.SHOWN_DIGEST]}"),
+            _text(codes.TRAINED_ON, f"{model.trained_on}. {wording.RESEARCH_USE}"),
+        ],
+    )
+
+
+def _decisions(request: ResultRequest) -> ContentItem:
+    by_uid = {series.series_uid: series for series in request.series}
+    items = []
+    for decision in request.decisions:
+        name = wording.series_name(by_uid.get(decision.series_uid))
+        item = _text(codes.SERIES, f"{name}: {decision.reason}")
+        item.ContentSequence = ContentSequence(
+            [_uid(codes.SERIES_INSTANCE_UID, decision.series_uid, RelationshipTypeValues.HAS_PROPERTIES)]
+        )
+        items.append(item)
+    return _container(codes.SERIES_DECISIONS, items)
+
+
+def _context(request: ResultRequest, header: StudyHeader) -> list[ContentItem]:
+    """Language, procedure and observer. Last, though templates put them first: nobody opens the report for them."""
+    modifier, context = RelationshipTypeValues.HAS_CONCEPT_MOD, RelationshipTypeValues.HAS_OBS_CONTEXT
+    return [
+        _text(codes.SOFTWARE_VERSION, f"{MANUFACTURER} {request.software_version}"),
+        _code(codes.LANGUAGE, codes.ENGLISH, modifier),
+        *(_code(codes.PROCEDURE_REPORTED, code, modifier) for code in _procedures(request, header)),
+        _code(codes.OBSERVER_TYPE, codes.DEVICE, context),
+        _uid(codes.DEVICE_UID, device_uid(request.settings_digest), context),
+        _text(codes.DEVICE_NAME, MODEL_NAME, context),
+        _text(codes.DEVICE_MANUFACTURER, MANUFACTURER, context),
+        _text(codes.DEVICE_MODEL, MODEL_NAME, context),
+        _text(codes.DEVICE_SERIAL_NUMBER, serial_number(request), context),
+    ]
+
+
+def _procedures(request: ResultRequest, header: StudyHeader) -> Iterable[Code]:
+    """What the study says it is, else what its images are."""
+    stated = [
+        Code(item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning)
+        for item in header.attributes.get("ProcedureCodeSequence", [])
+    ]
+    if stated:
+        return stated
+    is_ct = any(instance.facts.modality == "CT" for instance in request.instances)
+    return [codes.COMPUTED_TOMOGRAPHY if is_ct else codes.IMAGING_PROCEDURE]
+
+
+def _container(name: Code, items: Iterable[ContentItem]) -> ContainerContentItem:
+    container = ContainerContentItem(name=_concept(name), relationship_type=_CONTAINS, is_content_continuous=False)
+    container.ContentSequence = ContentSequence(list(items))
+    return container
+
+
+def _text(name: Code, text: str, relationship: RelationshipTypeValues = _CONTAINS) -> TextContentItem:
+    return TextContentItem(name=_concept(name), value=text, relationship_type=relationship)
+
+
+def _number(name: Code, value: float, unit: Code, relationship: RelationshipTypeValues = _CONTAINS) -> NumContentItem:
+    item = NumContentItem(name=_concept(name), value=value, unit=_concept(unit), relationship_type=relationship)
+    item.MeasuredValueSequence[0].NumericValue = f"{value:.10g}"  # "7", where highdicom writes "7.0"
+    return item
+
+
+def _code(name: Code, value: Code, relationship: RelationshipTypeValues = _CONTAINS) -> CodeContentItem:
+    return CodeContentItem(name=_concept(name), value=_concept(value), relationship_type=relationship)
+
+
+def _uid(name: Code, uid: str, relationship: RelationshipTypeValues) -> UIDRefContentItem:
+    return UIDRefContentItem(name=_concept(name), value=uid, relationship_type=relationship)
+
+
+def _concept(code: Code) -> CodedConcept:
+    return CodedConcept(code.value, code.scheme_designator, code.meaning)

@@ -1,0 +1,104 @@
+"""The sentences that people read, the same in the report and on the summary picture.
+
+Owns the words and the rounding: whole per cent and millilitres, as radiologists read them; what is there but rounds to
+nought is "below 1". Plain ASCII, so that it fits every character set. Knows no encoding.
+"""
+
+from typing import Final
+
+from dicom_node.records import InstanceFacts, Series
+from dicom_node.results.request import ResultRequest
+from inference.findings import Findings, Involvement, Lesion, ModelIdentity, SeverityScore, Side, Status
+
+RESEARCH_USE: Final = "Research use only. Not a medical device."
+RESEARCH_USE_LONG: Final = (
+    f"{RESEARCH_USE} Made by software without review by a physician; not for diagnosis or treatment."
+)
+OUTCOMES: Final = {
+    Status.POSITIVE: "Positive",
+    Status.NEGATIVE: "Negative",
+    Status.NOT_ANALYSED: "Not analysed",
+}
+SIDES: Final = {Side.LEFT: "left lung", Side.RIGHT: "right lung", Side.BILATERAL: "both lungs"}
+SHOWN_DIGEST = 12
+"""Characters of a SHA-256 that people compare."""
+_INSIGNIFICANT_PERCENT = 0.5
+
+
+def conclusions(findings: Findings) -> tuple[str, ...]:
+    """The result in one to three sentences."""
+    if findings.status is Status.NOT_ANALYSED:
+        return (f"Not analysed: {findings.reason}",)
+    if findings.status is Status.POSITIVE:
+        first = "Positive: ground-glass opacity or consolidation found."
+    else:
+        first = "Negative: no ground-glass opacity or consolidation found."
+    sentences = [first]
+    if findings.involvement is not None:
+        sentences.append(involvement_sentence(findings.involvement))
+    sentences += [f"{score.scale}: {score.score} of {score.maximum}." for score in findings.severity]
+    return tuple(sentences)
+
+
+def involvement_sentence(involvement: Involvement) -> str:
+    """E.g. "Estimated involvement 23 % of lung volume (right 31 %, left 14 %)."."""
+    right, left = percent(involvement.right_percent), percent(involvement.left_percent)
+    return f"Estimated involvement {percent(involvement.total_percent)} of lung volume (right {right}, left {left})."
+
+
+def percent(value: float | None) -> str:
+    """Whole per cent."""
+    if value is None:
+        return "not found"
+    if 0 < value < _INSIGNIFICANT_PERCENT:
+        return "below 1 %"
+    return f"{value:.0f} %"
+
+
+def millilitres(value: float) -> str:
+    """Whole millilitres; below ten with one decimal."""
+    return f"{value:.0f} ml" if value >= 10 else f"{value:.1f} ml"
+
+
+def zone_table(score: SeverityScore) -> str:
+    """One line a zone: name, involved share, score."""
+    width = max(len(zone.name) for zone in score.zones)
+    lines = [f"{zone.name.capitalize():<{width}}  {percent(zone.percent):>9}  {zone.score}" for zone in score.zones]
+    return "\n".join([f"{'Zone':<{width}}  {'Involved':>9}  Score", *lines])
+
+
+def lesion_place(lesion: Lesion, request: ResultRequest) -> str:
+    """E.g. "right lung, 62 x 55 x 80 mm, images 34-51"."""
+    extent = " x ".join(f"{length:.0f}" for length in lesion.extent_xyz_mm)
+    return f"{SIDES[lesion.side]}, {extent} mm, {image_range(request, *lesion.slices)}"
+
+
+def image_range(request: ResultRequest, first: int, last: int) -> str:
+    """Slices by the numbers that a viewer shows: Instance Number, or frame of a multi-frame image."""
+    facts = request.source_facts
+    if len(facts[first].frames) > 1:
+        noun, numbers = "frame", [request.sources[first].frame_number, request.sources[last].frame_number]
+    else:
+        given = [facts[first].instance_number, facts[last].instance_number]
+        noun, numbers = "image", [number for number in given if number is not None]
+    if len(numbers) < 2:
+        noun, numbers = "slice", [first + 1, last + 1]
+    low, high = sorted(numbers)
+    return f"{noun} {low}" if low == high else f"{noun}s {low}-{high}"
+
+
+def model_name(model: ModelIdentity) -> str:
+    """Name, version and the start of the digest."""
+    return f"{model.name} {model.version} (sha256 {model.digest[:SHOWN_DIGEST]})"
+
+
+def series_name(series: Series | None) -> str:
+    """E.g. "3, Lung 5.0 (CT, 24 images)"."""
+    if series is None or not series.instances:
+        return "without instances"
+    facts: InstanceFacts = series.instances[0].facts
+    number = "without number" if facts.series_number is None else str(facts.series_number)
+    description = f", {facts.series_description}" if facts.series_description else ""
+    count = sum(max(1, len(instance.facts.frames)) for instance in series.instances)
+    noun = "image" if count == 1 else "images"
+    return f"{number}{description} ({facts.modality or 'no modality'}, {count} {noun})"

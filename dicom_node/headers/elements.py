@@ -10,7 +10,7 @@ from collections.abc import Container
 from dataclasses import dataclass
 from mmap import mmap
 from types import MappingProxyType
-from typing import Final
+from typing import Final, NamedTuple
 
 MAXIMUM_DEPTH = 64
 """Open sequences and items at one point. Real objects (SR trees) stay far below; ours to choose."""
@@ -81,8 +81,9 @@ class _Open:
     encoding: Encoding
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Head:
+class _Head(NamedTuple):
+    """One element's, item's or delimiter's head; a tuple because one is made for every element."""
+
     tag: int
     vr: str
     length: int

@@ -103,7 +103,7 @@ def test_every_transfer_syntax_gives_the_same_picture(shared_data: Path, tmp_pat
 
 def test_broken_codestreams_are_told(shared_data: Path, tmp_path: Path) -> None:
     for path in sorted((shared_data / "dicom_broken" / "truncated_j2k").glob("*.dcm")):
-        with pytest.raises(NotAnalysable, match="pixel data of instance .* cannot be decoded"):
+        with pytest.raises(NotAnalysable, match=r"pixel data of instance .* cannot be decoded"):
             stacked(path, tmp_path)
 
 

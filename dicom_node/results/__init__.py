@@ -15,12 +15,14 @@ from dicom_node.results.request import ResultRequest
 from dicom_node.results.result_builder import ResultBuilder
 from dicom_node.results.segmentation import build_segmentation
 from dicom_node.results.study_header import read_study_header
+from dicom_node.results.summary import build_summary
 
 __all__ = ["BUILDERS", "ResultRequest", "findings_document", "write_results"]
 
 BUILDERS: tuple[ResultBuilder, ...] = (
     ResultBuilder(kind=ResultKind.SEGMENTATION, build=build_segmentation),
     ResultBuilder(kind=ResultKind.REPORT, build=build_report),
+    ResultBuilder(kind=ResultKind.SUMMARY, build=build_summary),
 )
 """What the node makes of a study, in the order of the series numbers."""
 

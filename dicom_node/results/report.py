@@ -135,7 +135,7 @@ def _score(score: SeverityScore) -> list[ContentItem]:
             ]
         )
     table = [_text(codes.FINDING, wording.zone_table(score))] if score.zones else []
-    return [total, *table, _text(codes.METHOD_CITATION, f"{score.scale}, 0-{score.maximum}. {score.citation}")]
+    return [total, *table, _text(codes.METHOD_CITATION, f"{score.scale}. {score.citation}")]
 
 
 def _lesions(request: ResultRequest) -> ContentItem:

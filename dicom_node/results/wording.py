@@ -36,8 +36,28 @@ def conclusions(findings: Findings) -> tuple[str, ...]:
     sentences = [first]
     if findings.involvement is not None:
         sentences.append(involvement_sentence(findings.involvement))
-    sentences += [f"{score.scale}: {score.score} of {score.maximum}." for score in findings.severity]
+    sentences += [f"{score_sentence(score)}." for score in findings.severity]
     return tuple(sentences)
+
+
+def findings_in_brief(findings: Findings) -> tuple[str, ...]:
+    """What the summary picture says beside the outcome and the score."""
+    if findings.status is Status.NOT_ANALYSED:
+        return (findings.reason,)
+    sentences = []
+    if findings.involvement is not None:
+        sentences.append(involvement_sentence(findings.involvement))
+    if findings.lesions:
+        count = len(findings.lesions)
+        largest = max(findings.lesions, key=lambda lesion: lesion.volume_ml)
+        noun = "1 lesion," if count == 1 else f"{count} lesions, the largest"
+        sentences.append(f"{noun} {millilitres(largest.volume_ml)} ({SIDES[largest.side]}).")
+    return tuple(sentences)
+
+
+def score_sentence(score: SeverityScore) -> str:
+    """E.g. "Six-zone CT score 7 of 24"; the scale's full name and citation stand elsewhere."""
+    return f"{score.scale.split(',')[0]} {score.score} of {score.maximum}"
 
 
 def involvement_sentence(involvement: Involvement) -> str:

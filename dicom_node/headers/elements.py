@@ -14,8 +14,8 @@ from typing import Final, NamedTuple
 
 MAXIMUM_DEPTH = 64
 """Open sequences and items at one point. Real objects (SR trees) stay far below; ours to choose."""
-MAXIMUM_ELEMENTS = 1_000_000
-"""Elements and items looked at in one walk, seconds of work: an Enhanced CT of 5000 frames holds about 400,000."""
+MAXIMUM_ELEMENTS = 500_000
+"""Elements and items looked at in one walk, two seconds of work: an Enhanced CT of 5000 frames holds about 400,000."""
 
 PIXEL_DATA = 0x7FE00010
 _PIXEL_DATA_TAGS = frozenset({0x7FE00008, 0x7FE00009, PIXEL_DATA})
@@ -131,11 +131,11 @@ class ElementWalk:
                 return found
             position = self._step(head, inside, limit, wanted, found, encoding)
 
-    def items(self, sequence: Element) -> list[tuple[int, int]]:
-        """Where the contents of a sequence's items, or of the fragments of pixel data, lie: (start, stop) each."""
+    def items(self, sequence: Element, *, maximum: int) -> list[tuple[int, int]]:
+        """Where the contents of a sequence's first items, or of fragments of pixel data, lie: (start, stop) each."""
         spans: list[tuple[int, int]] = []
         position = sequence.start
-        while position < sequence.stop:
+        while position < sequence.stop and len(spans) < maximum:
             head = self._head(position, sequence.stop, sequence.encoding)
             if head.tag == _SEQUENCE_END:
                 break

@@ -113,7 +113,7 @@ class Values:
                 self._walk.find(wanted, start, stop, encoding=element.encoding),
                 text_encoding=self._text_encoding,
             )
-            for start, stop in self._walk.items(element)[:maximum]
+            for start, stop in self._walk.items(element, maximum=maximum)
         ]
 
     def first_item(self, tag: int, wanted: frozenset[int]) -> "Values":

@@ -113,22 +113,22 @@ def _wrong_kind(series: SeriesOutline, rules: PipelineRules) -> str | None:
 def _wrong_image_type(series: SeriesOutline, rules: PipelineRules) -> str | None:
     for pattern in rules.image_type.forbidden:
         if any(_matches(value, (pattern,)) for value in series.image_type):
-            return "localizer" if pattern.upper() == "LOCALIZER" else f"image type {pattern}"
+            return "localizer" if pattern.upper() == "LOCALIZER" else f"image type {_word(pattern)}"
     for pattern in rules.image_type.required:
         if not any(_matches(value, (pattern,)) for value in series.image_type):
-            return f"image type is not {pattern}"
+            return f"image type is not {_word(pattern)}"
     return None
 
 
 def _wrong_labels(series: SeriesOutline, rules: PipelineRules) -> str | None:
     if (pattern := _matching(series.description, rules.description.exclude)) is not None:
-        return f"series description like {pattern}"
+        return f"series description like {_word(pattern)}"
     if (pattern := _matching(series.body_part, rules.body_part.exclude)) is not None:
-        return f"body part like {pattern}"
+        return f"body part like {_word(pattern)}"
     if (reason := _wrong_region(series, rules)) is not None:
         return reason
     if (pattern := _matching(series.kernel, rules.kernel.exclude)) is not None:
-        return f"reconstruction kernel like {pattern}"
+        return f"reconstruction kernel like {_word(pattern)}"
     if rules.contrast == "required" and not series.contrast:
         return "no contrast agent named"
     if rules.contrast == "forbidden" and series.contrast:
@@ -233,8 +233,13 @@ def _why_not_first(series: SeriesOutline, first: SeriesOutline, rules: PipelineR
 
 def _listed(patterns: Sequence[str]) -> str:
     """The first few patterns, as words."""
-    words = [pattern.strip("*") for pattern in patterns]
+    words = [_word(pattern) for pattern in patterns]
     return ", ".join(words[:_LISTED]) + (", …" if len(words) > _LISTED else "")
+
+
+def _word(pattern: str) -> str:
+    """A pattern as people read it."""
+    return pattern.strip("*") or "*"
 
 
 def _matching(text: str, patterns: Sequence[str]) -> str | None:

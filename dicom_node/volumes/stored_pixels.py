@@ -36,6 +36,8 @@ _WANTED = frozenset(
     }
 )  # fmt: skip
 _HOUNSFIELD = "HU"
+MAXIMUM_FRAGMENTS = 100_000
+"""Of encapsulated pixel data: ten for each frame of the longest acquisition. More, and the frames do not add up."""
 
 Span = tuple[int, int]
 """First byte, and the one after the last."""
@@ -177,7 +179,7 @@ def _native_frames(pixels: Element, count: int, layout: PixelLayout, uid: str) -
 def _encapsulated_frames(walk: ElementWalk, pixels: Element, count: int, uid: str) -> tuple[tuple[Span, ...], ...]:
     """One fragment a frame, or all fragments for the one frame, or by the Basic Offset Table (PS3.5 A.4)."""
     try:
-        table, *fragments = walk.items(pixels)
+        table, *fragments = walk.items(pixels, maximum=MAXIMUM_FRAGMENTS)
     except (MalformedDataSet, ValueError) as error:
         raise NotAnalysable(f"pixel data of instance {uid} is truncated or damaged") from error
     if fragments and count == 1:

@@ -45,6 +45,8 @@ class Phantom:
     left_lung: NDArray[np.bool_]
     right_lung: NDArray[np.bool_]
     infected: NDArray[np.bool_]
+    slice_thickness_mm: float
+    """What a slice averages; less than the distance of slices where that is large."""
 
 
 def chest_ct(*, seed: int, slices: int = 60, size_px: int = 512, normal: bool = False) -> Phantom:
@@ -61,13 +63,14 @@ def chest_ct(*, seed: int, slices: int = 60, size_px: int = 512, normal: bool = 
     lesions = Lesions.none() if normal else Lesions.draw(anatomy, rng)
     scanner = Scanner.draw(anatomy, rng, size_px=size_px)
     spacing_z_mm = SCAN_LENGTH_MM / slices
+    thickness_mm = min(spacing_z_mm, THICKEST_SLICE_MM)
     painter = SlicePainter(
         anatomy=anatomy,
         trees=trees,
         lesions=lesions,
         scanner=scanner,
         texture=NoiseField.draw(rng, wavelength_mm=TEXTURE_MM, waves=48),
-        thickness_mm=min(spacing_z_mm, THICKEST_SLICE_MM),
+        thickness_mm=thickness_mm,
     )
 
     array_zyx = np.empty((slices, size_px, size_px), np.int16)
@@ -83,4 +86,4 @@ def chest_ct(*, seed: int, slices: int = 60, size_px: int = 512, normal: bool = 
     volume = Volume(
         array_zyx=array_zyx, index_to_patient=index_to_patient, frame_of_reference_uid=FRAME_OF_REFERENCE_UID
     )
-    return Phantom(volume=volume, left_lung=left, right_lung=right, infected=infected)
+    return Phantom(volume=volume, left_lung=left, right_lung=right, infected=infected, slice_thickness_mm=thickness_mm)

@@ -15,6 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy.ndimage import binary_erosion
 
 from dicom_node.results.key_slices import Presentation
+from dicom_node.results.wording import percent
 from inference.findings import SeverityScore
 
 RGB = tuple[int, int, int]
@@ -175,7 +176,7 @@ def _zones(draw: ImageDraw.ImageDraw, score: SeverityScore, title: str, origin: 
             box = (left + 76 + column * width, top, left + 76 + (column + 1) * width - 4, top + height - 4)
             draw.rounded_rectangle(box, 5, _shade(zone.score))
             middle = ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)
-            draw.text(middle, f"{zone.percent:.0f} %  ({zone.score})", TEXT, _font(17), anchor="mm")
+            draw.text(middle, f"{percent(zone.percent)}  ({zone.score})", TEXT, _font(17), anchor="mm")
     return y + 3 * height
 
 

@@ -84,10 +84,10 @@ def _stand_ins(request: ResultRequest, volume: Volume) -> list[Dataset]:
         image.Rows = image.Columns = _STAND_IN_PX
         image.FrameOfReferenceUID = volume.frame_of_reference_uid or request.uid("frame-of-reference")
         image.PositionReferenceIndicator = ""
-        image.ImagePositionPatient = [format_number_as_ds(coordinate) for coordinate in frame.position_mm]
-        image.ImageOrientationPatient = [format_number_as_ds(cosine) for cosine in frame.orientation]
-        image.PixelSpacing = [format_number_as_ds(spacing) for spacing in frame.spacing_mm]
-        image.SliceThickness = format_number_as_ds(facts.slice_thickness_mm or between_slices_mm)
+        image.ImagePositionPatient = [format_number_as_ds(float(coordinate)) for coordinate in frame.position_mm]
+        image.ImageOrientationPatient = [format_number_as_ds(float(cosine)) for cosine in frame.orientation]
+        image.PixelSpacing = [format_number_as_ds(float(spacing)) for spacing in frame.spacing_mm]
+        image.SliceThickness = format_number_as_ds(float(facts.slice_thickness_mm or between_slices_mm))
         image.SpacingBetweenSlices = format_number_as_ds(between_slices_mm)
         stand_ins.append(image)
     return stand_ins

@@ -1,7 +1,7 @@
 """The sentences that people read, the same in the report and on the summary picture.
 
 Owns the words and the rounding: whole per cent and millilitres, as radiologists read them; what is there but rounds to
-nought is "below 1". Plain ASCII, so that it fits every character set. Knows no encoding.
+nought is "<1". Plain ASCII, so that it fits every character set. Knows no encoding.
 """
 
 from typing import Final
@@ -71,7 +71,7 @@ def percent(value: float | None) -> str:
     if value is None:
         return "not found"
     if 0 < value < _INSIGNIFICANT_PERCENT:
-        return "below 1 %"
+        return "<1 %"
     return f"{value:.0f} %"
 
 

@@ -28,14 +28,13 @@ def stretch_slice(slice_hu: NDArray[np.int16]) -> NDArray[np.uint8]:
     darkest, brightest = float(clipped.min()), float(clipped.max())
     scale = 255.0 / (brightest - darkest) if brightest > darkest else 0.0
     grey = ((clipped - darkest) * scale).astype(np.uint8)
-    reduced: NDArray[np.uint8] = cv2.resize(grey, (SIZE_PX, SIZE_PX), interpolation=cv2.INTER_AREA)
-    return reduced
+    return cv2.resize(grey, (SIZE_PX, SIZE_PX), interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
 
 
 def equalise(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Contrast-limited adaptive histogram equalisation as the training pictures had it."""
-    equalised: NDArray[np.uint8] = cv2.createCLAHE(clipLimit=CLAHE_CLIP_LIMIT, tileGridSize=CLAHE_TILES).apply(grey)
-    return equalised
+    clahe = cv2.createCLAHE(clipLimit=CLAHE_CLIP_LIMIT, tileGridSize=CLAHE_TILES)
+    return clahe.apply(grey).astype(np.uint8, copy=False)
 
 
 def prepare_slices(array_zyx: NDArray[np.int16]) -> NDArray[np.float16]:

@@ -4,7 +4,6 @@
 Value representations: PS3.5 section 6.2.
 """
 
-import math
 import re
 import struct
 
@@ -14,6 +13,8 @@ from dicom_node.headers.elements import Element, ElementWalk
 
 MAXIMUM_VALUE_BYTES = 4096
 """A longer value counts as malformed: the attributes that we read hold a few values of at most 64 characters."""
+MAXIMUM_NUMBER = 1e9
+"""A larger DS counts as malformed: positions are in mm, and 1e300 would only overflow in somebody's arithmetic."""
 MAXIMUM_TEXT = 64
 """Characters kept of a text: LO holds at most 64 (PS3.5 table 6.2-1)."""
 MAXIMUM_UID = 64
@@ -69,12 +70,12 @@ class Values:
         return text if is_valid_uid(text) else ""
 
     def decimals(self, tag: int, count: int) -> tuple[float, ...] | None:
-        """Exactly ``count`` finite numbers of a DS."""
+        """Exactly ``count`` numbers of a DS, none beyond ``MAXIMUM_NUMBER``."""
         texts = [part.strip(" \0") for part in self.raw(tag).decode("ascii", errors="replace").split("\\")]
         if len(texts) != count or not all(_DECIMAL.fullmatch(text) for text in texts):
             return None
         numbers = tuple(float(text) for text in texts)
-        return numbers if all(math.isfinite(number) for number in numbers) else None
+        return numbers if all(abs(number) <= MAXIMUM_NUMBER for number in numbers) else None
 
     def decimal(self, tag: int) -> float | None:
         """The one number of a DS."""

@@ -112,8 +112,8 @@ def _refuse_unscaled(ordered: Stack) -> None:
             f"Rescale Slope or Intercept is missing in {missing} of {len(ordered.slices)} slices: "
             "stored values cannot be turned into Hounsfield units"
         )
-    if any(each.geometry.rescale_slope == 0 for each in ordered.slices):
-        raise NotAnalysable("Rescale Slope is zero")
+    if any((each.geometry.rescale_slope or 0) <= 0 for each in ordered.slices):
+        raise NotAnalysable("Rescale Slope is zero or negative")
 
 
 def _without_copies(slices: Sequence[Slice]) -> list[Slice]:

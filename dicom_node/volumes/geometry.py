@@ -20,6 +20,8 @@ ORIENTATION_TOLERANCE = 1e-3
 """Of direction cosines between slices, and from unit length and right angles: half a voxel over 512 columns is 1e-3."""
 SPACING_TOLERANCE = 1e-3
 """Relative, of Pixel Spacing between slices: half a voxel over 512 columns; scanners write 4 to 6 digits."""
+PLAUSIBLE_SPACING_MM = (0.01, 20.0)
+"""Pixel Spacing of anything that a person was put into: 0.05 mm (hand scanners) to a few mm, with room to spare."""
 SAME_POSITION_MM = 0.01
 """Nearer slices repeat a position: the thinnest CT reconstructions are 0.1 mm apart."""
 REGULAR_DISTANCE_MM = 0.15
@@ -112,8 +114,8 @@ def _common_plane(slices: Sequence[Slice]) -> _Plane:
             f"mixed orientations: {int(turned.sum())} of {len(slices)} slices lie in another plane than the first"
         )
     spacings = np.array([_known(each.geometry.spacing_mm) for each in slices], dtype=np.float64)
-    if spacings.min() <= 0:
-        raise NotAnalysable("Pixel Spacing is zero or negative")
+    if spacings.min() < PLAUSIBLE_SPACING_MM[0] or spacings.max() > PLAUSIBLE_SPACING_MM[1]:
+        raise NotAnalysable("Pixel Spacing is not that of a CT")
     if (np.abs(spacings - spacings[0]) > SPACING_TOLERANCE * spacings[0]).any():
         raise NotAnalysable(
             f"mixed pixel spacing: from {_mm(spacings.min())} to {_mm(spacings.max())} mm within the series"

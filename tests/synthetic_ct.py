@@ -27,9 +27,9 @@ Edit = Callable[[Dataset], None]
 
 def ct_slice(
     number: int,
-    position_mm: Sequence[float],
+    position_mm: Iterable[float],
     *,
-    orientation: Sequence[float] = AXIAL,
+    orientation: Iterable[float] = AXIAL,
     stored: NDArray[np.int16] | NDArray[np.uint16] | None = None,
     sop_class_uid: str = CTImageStorage,
 ) -> Dataset:

@@ -24,8 +24,9 @@ from dicom_node.headers.values import Values, is_valid_uid
 
 CANNOT_UNDERSTAND = 0xC000
 """Status "Error: cannot understand" (PS3.4 table B.2-1)."""
-MAXIMUM_INFLATED_BYTES = 256 * 1024 * 1024
-"""Of a deflated data set: 500 slices of 512² at 16 bit. Deflate packs up to 1000:1, so an uncapped one is a bomb."""
+MAXIMUM_INFLATED_BYTES = 64 * 1024 * 1024
+"""Of a deflated data set: any report or single slice, 120 frames of 512². Deflate packs 1000:1, so without a cap a
+megabyte is a bomb."""
 
 _PREAMBLE_BYTES = 128
 _PREFIX = b"DICM"
@@ -110,7 +111,7 @@ def _inflated(deflated: bytes) -> bytes:
     except zlib.error as error:
         raise InstanceRefused(CANNOT_UNDERSTAND, "deflated data set is damaged") from error
     if inflater.unconsumed_tail:
-        raise InstanceRefused(CANNOT_UNDERSTAND, "deflated data set unfolds to more than 256 MiB")
+        raise InstanceRefused(CANNOT_UNDERSTAND, "deflated data set unfolds to more than 64 MiB")
     if not inflater.eof:
         raise InstanceRefused(CANNOT_UNDERSTAND, "deflated data set is truncated")
     return inflated

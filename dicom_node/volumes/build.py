@@ -97,8 +97,12 @@ def _refuse_mixed(instances: Sequence[StoredInstance]) -> None:
         )
 
 
+def _shape(instances: Sequence[StoredInstance], slices: int) -> tuple[int, int, int]:
+    return slices, instances[0].facts.rows or 0, instances[0].facts.columns or 0
+
+
 def _refuse_too_large(instances: Sequence[StoredInstance], slices: int) -> None:
-    rows, columns = instances[0].facts.rows or 0, instances[0].facts.columns or 0
+    _, rows, columns = _shape(instances, slices)
     if rows * columns * slices > MAXIMUM_VOXELS:
         raise NotAnalysable(f"too large: {slices} slices of {rows}×{columns}")
 
@@ -139,11 +143,10 @@ def _without_copies(slices: Sequence[Slice]) -> list[Slice]:
 def _filled(ordered: Stack, instances: Sequence[StoredInstance], pool: ThreadPoolExecutor) -> NDArray[np.int16]:
     used = {each.source.path: each.source.sop_instance_uid for each in ordered.slices}
     described = dict(zip(used, pool.map(read_stored_pixels, used.keys(), used.values()), strict=True))
-    facts = instances[0].facts
-    size = (facts.rows or 0, facts.columns or 0)
-    for each in ordered.slices:
-        _refuse_other_frames(described[each.source.path], each.source, size)
-    array = np.empty((len(ordered.slices), *size), dtype=np.int16)
+    for instance in instances:
+        if instance.path in described:
+            _refuse_other_frames(described[instance.path], instance)
+    array = np.empty(_shape(instances, len(ordered.slices)), dtype=np.int16)
 
     def fill(index: int) -> None:
         each = ordered.slices[index]
@@ -154,10 +157,18 @@ def _filled(ordered: Stack, instances: Sequence[StoredInstance], pool: ThreadPoo
     return array
 
 
-def _refuse_other_frames(pixels: StoredPixels, source: FrameSource, size: tuple[int, int]) -> None:
-    """The file may have changed since its facts were read, and a header may name frames that are not there."""
-    if source.frame_number > len(pixels.frames) or (pixels.layout.rows, pixels.layout.columns) != size:
-        raise NotAnalysable(f"instance {source.sop_instance_uid}: number or size of frames differs from its header")
+def _refuse_other_frames(pixels: StoredPixels, instance: StoredInstance) -> None:
+    """A header may describe fewer frames than there are (or more), and a file may have changed since it was read."""
+    facts = instance.facts
+    if (len(pixels.frames), pixels.layout.rows, pixels.layout.columns) != (
+        len(facts.frames),
+        facts.rows,
+        facts.columns,
+    ):
+        raise NotAnalysable(
+            f"instance {facts.sop_instance_uid} holds {len(pixels.frames)} frames, but describes the geometry of "
+            f"{len(facts.frames)}"
+        )
 
 
 def _decode_into(target: NDArray[np.int16], pixels: StoredPixels, each: Slice) -> None:

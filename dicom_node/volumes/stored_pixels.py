@@ -74,7 +74,7 @@ class StoredPixels:
     """Stored values, lowest and highest, that mean "no measurement" (PS3.3 C.7.5.1.1.2)."""
     frames: tuple[tuple[Span, ...], ...]
     inflated: bytes | None
-    """The whole data set where the transfer syntax is deflated: spans count in here, not in the file."""
+    """The pixel data where the transfer syntax is deflated: spans count in here, not in the file."""
 
     def frame(self, number: int) -> bytes:
         """The bytes of a frame, counted from 0."""
@@ -110,10 +110,14 @@ def _stored_pixels(
     if pixels is None:
         raise NotAnalysable(f"instance {uid} has no pixel data")
     frame_count = values.integer(_NUMBER_OF_FRAMES) or 1
+    if not 1 <= frame_count <= MAXIMUM_FRAMES:
+        raise NotAnalysable(f"instance {uid} names a number of frames that no CT has")
+    inflated = data_set.encoded[pixels.start : pixels.stop] if isinstance(data_set.encoded, bytes) else None
     if pixels.undefined_length:
         frames = _encapsulated_frames(walk, pixels, frame_count, uid)
     else:
-        frames = _native_frames(pixels, frame_count, layout, uid)
+        first = pixels.start if inflated is None else 0
+        frames = _native_frames(first, pixels.stop - pixels.start, frame_count, layout, uid)
     return StoredPixels(
         sop_instance_uid=uid,
         path=path,
@@ -122,7 +126,7 @@ def _stored_pixels(
         layout=layout,
         padding=_padding(values, layout),
         frames=frames,
-        inflated=data_set.encoded if isinstance(data_set.encoded, bytes) else None,
+        inflated=inflated,
     )
 
 
@@ -165,15 +169,15 @@ def _padding(values: Values, layout: PixelLayout) -> tuple[int, int] | None:
     return (value, value) if limit is None else (min(value, limit), max(value, limit))
 
 
-def _native_frames(pixels: Element, count: int, layout: PixelLayout, uid: str) -> tuple[tuple[Span, ...], ...]:
-    present = pixels.stop - pixels.start
-    if count < 1 or present < count * layout.frame_bytes:
+def _native_frames(first: int, present: int, count: int, layout: PixelLayout, uid: str) -> tuple[tuple[Span, ...], ...]:
+    """Frames of equal size one after the other, from the byte ``first`` on (PS3.5 8.2)."""
+    if present < count * layout.frame_bytes:
         raise NotAnalysable(
             f"pixel data of instance {uid} is truncated: {present} bytes where its header asks for "
             f"{count * layout.frame_bytes}"
         )
     size = layout.frame_bytes
-    return tuple(((pixels.start + n * size, pixels.start + (n + 1) * size),) for n in range(count))
+    return tuple(((first + n * size, first + (n + 1) * size),) for n in range(count))
 
 
 def _encapsulated_frames(walk: ElementWalk, pixels: Element, count: int, uid: str) -> tuple[tuple[Span, ...], ...]:

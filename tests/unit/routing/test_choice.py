@@ -196,7 +196,12 @@ def test_localizers_inside_a_series_do_not_stop_it() -> None:
 
 
 def test_received_text_never_goes_into_a_reason() -> None:
-    texts = {"series_description": "EVIL scout", "body_part": "EVIL", "kernel": "EVIL", "contrast_agent": "EVIL"}
+    texts: dict[str, Any] = {
+        "series_description": "EVIL scout",
+        "body_part": "EVIL",
+        "kernel": "EVIL",
+        "contrast_agent": "EVIL",
+    }
     for key, text in texts.items():
         assert "EVIL" not in "".join(reasons(series(1, **{key: text}), series(2)))
 

@@ -230,6 +230,20 @@ def test_header_that_names_more_frames_than_there_are(tmp_path: Path) -> None:
     assert "is truncated" in refusal(tmp_path, [image])
 
 
+def test_frames_without_geometry_are_refused(tmp_path: Path) -> None:
+    images = axial_series(12)
+    images[3].NumberOfFrames = 2
+    images[3].PixelData += images[3].PixelData
+    assert refusal(tmp_path, images).endswith("holds 2 frames, but describes the geometry of 1")
+
+
+@pytest.mark.parametrize("frames", [-1, 20_000_000])
+def test_absurd_numbers_of_frames_are_refused(tmp_path: Path, frames: int) -> None:
+    images = axial_series(12)
+    images[3].NumberOfFrames = frames
+    assert "number of frames that no CT has" in refusal(tmp_path, images)
+
+
 def test_a_size_that_no_memory_holds_is_refused_before_it_is_allocated(tmp_path: Path) -> None:
     series = write(tmp_path, axial_series(12))
     claimed = tuple(replace(each, facts=replace(each.facts, rows=65535, columns=65535)) for each in series.instances)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+from pydicom.uid import UID
 from restored_series import restore
 from synthetic_ct import series_of
 
@@ -79,7 +80,7 @@ def stacked(path: Path, folder: Path) -> SeriesVolume:
     paths = []
     for number in range(3):
         image.ImagePositionPatient[2] = 5.0 * number
-        image.SOPInstanceUID = image.file_meta.MediaStorageSOPInstanceUID = f"1.2.3.{number}"
+        image.SOPInstanceUID = image.file_meta.MediaStorageSOPInstanceUID = UID(f"1.2.3.{number}")
         paths.append(folder / f"{number}.dcm")
         image.save_as(paths[-1])
     return build_volume(series_of(paths), minimum_slices=3)

@@ -29,6 +29,8 @@ MINIMUM_SIZE_PX = 64
 
 THICKEST_SLICE_MM = 3.0
 """Slices further apart than this leave gaps between them, as high-resolution protocols do."""
+SEPTA_MM = 14.0
+"""Size of the lobules between thickened septa."""
 TEXTURE_MM = 6.0
 """Grain of lung tissue and of lesions."""
 
@@ -70,6 +72,7 @@ def chest_ct(*, seed: int, slices: int = 60, size_px: int = 512, normal: bool = 
         lesions=lesions,
         scanner=scanner,
         texture=NoiseField.draw(rng, wavelength_mm=TEXTURE_MM, waves=48),
+        septa=NoiseField.draw(rng, wavelength_mm=SEPTA_MM, waves=32),
         thickness_mm=thickness_mm,
     )
 

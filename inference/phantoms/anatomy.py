@@ -19,6 +19,8 @@ LOWEST_Z_MM = -162.0
 _CAGE_Z_MM = (-170.0, -110.0, -60.0, 0.0, 45.0, 80.0, 100.0, 115.0, 122.0, 130.0)
 _CAGE_HALF_WIDTH_MM = (126.0, 130.0, 130.0, 122.0, 109.0, 90.0, 74.0, 55.0, 36.0, 6.0)
 _CAGE_HALF_DEPTH_MM = (86.0, 90.0, 90.0, 84.0, 74.0, 62.0, 53.0, 42.0, 30.0, 6.0)
+BACK_DEEPER = 1.1
+"""The cage reaches further back from the middle than to the front: lungs lie beside the spine."""
 _COLUMN_Y_MM = (-95.0, -70.0, -45.0, -15.0, 20.0, 60.0, 100.0)
 _COLUMN_HALF_WIDTH_MM = (5.0, 5.0, 16.0, 30.0, 24.0, 20.0, 20.0)
 """The mediastinum between the lungs, from the breastbone to the spine."""
@@ -67,11 +69,12 @@ class Anatomy:
     def cage(self, x: Array, y: Array, z: float, *, outwards_mm: float = 0.0) -> Array:
         """Inner surface of the rib cage."""
         half_width = self.size * np.float32(np.interp(z, _CAGE_Z_MM, _CAGE_HALF_WIDTH_MM)) + outwards_mm
-        half_depth = self.size * np.float32(np.interp(z, _CAGE_Z_MM, _CAGE_HALF_DEPTH_MM)) + outwards_mm
+        front = self.size * np.float32(np.interp(z, _CAGE_Z_MM, _CAGE_HALF_DEPTH_MM)) + outwards_mm
+        half_depth = np.where(y > 0, BACK_DEEPER * front, front)
         p = np.float32(self.squareness)
         q = (np.abs(x / half_width) ** p + np.abs(y / half_depth) ** p) ** (1 / p)
         distance: Array = (q - 1) * np.sqrt(half_width * half_depth)
-        return distance
+        return distance.astype(np.float32, copy=False)
 
     @property
     def wall_mm(self) -> float:
@@ -93,12 +96,17 @@ class Anatomy:
 
     def descending_aorta(self, x: Array, y: Array, z: float) -> Array:
         """From the arch down along the spine's left side."""
-        disc = ellipse(x, y, centre=(21.0, 42.0), radii=(12.5, 12.5))
+        disc = ellipse(x, y, centre=(22.0, 30.0), radii=(12.0, 12.0))
         return disc if z < 55.0 else np.full_like(disc, 99.0)
+
+    @property
+    def vertebra_y_mm(self) -> float:
+        """Middle of the vertebral bodies."""
+        return 50.0 * self.size
 
     def spine(self, x: Array, y: Array) -> Array:
         """Vertebra with the soft tissue beside it, as the lungs see it."""
-        return ellipse(x, y, centre=(0.0, 76.0 * self.size), radii=(25.0, 31.0))
+        return ellipse(x, y, centre=(0.0, self.vertebra_y_mm + 14.0), radii=(24.0, 34.0))
 
     def mediastinum(self, x: Array, y: Array, z: float) -> Array:
         """All that lies between the lungs, the roots of the lungs (hila) included."""

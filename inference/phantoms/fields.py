@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
 """Values on one slice."""
+BLAS_ONE_THREAD = 250_000
+"""Multiplications up to which OpenBLAS computes a product on one thread (its default threshold is 262144)."""
 Point = tuple[float, float, float]
 
 
@@ -56,8 +58,20 @@ class NoiseField:
         a = y * self.waves[:, 1] + (z * self.waves[:, 2] + self.phases)  # (rows, waves)
         b = self.waves[:, 0][:, None] * x  # (waves, columns)
         scale = np.float32(np.sqrt(2 / len(self.phases)))
-        values: Array = (np.cos(a) @ np.cos(b) - np.sin(a) @ np.sin(b)) * scale
-        return values
+        return _product(np.hstack([np.cos(a), -np.sin(a)]) * scale, np.vstack([np.cos(b), np.sin(b)]))
+
+
+def _product(left: Array, right: Array) -> Array:
+    """Matrix product in strips that are too small for BLAS to divide among threads.
+
+    Its threads spin while they wait for each other; beside other busy processes that makes it many times slower.
+    """
+    rows, inner = left.shape
+    strip = max(1, BLAS_ONE_THREAD // (inner * right.shape[1]))
+    padded = np.zeros((-(-rows // strip) * strip, inner), np.float32)
+    padded[:rows] = left
+    values: Array = np.matmul(padded.reshape(-1, strip, inner), right).reshape(-1, right.shape[1])[:rows]
+    return values
 
 
 def union(first: Array, *others: Array, k: float = 0.01) -> Array:

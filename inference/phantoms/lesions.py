@@ -79,7 +79,7 @@ class Lesions:
         while diseased.mean() < share and len(drawn) < MOST_LESIONS:
             lesion = _draw_lesion(points[rng.choice(len(points), p=weights)], typical_mm, consolidating, rng)
             drawn.append(lesion)
-            diseased |= (((points - lesion.centre_mm) / lesion.radii_mm) ** 2).sum(axis=1) < 0.8
+            diseased |= (((points - lesion.centre_mm) / lesion.radii_mm) ** 2).sum(axis=1) < 1.0
         return cls(lesions=tuple(drawn), coarse=empty.coarse, fine=empty.fine)
 
     def at(self, x: Array, y: Array, z: float) -> LesionFields:
@@ -97,8 +97,8 @@ class Lesions:
             ground_glass = np.maximum(ground_glass, presence)
             opacity = np.maximum(opacity, presence * lesion.opacity)
             if lesion.consolidated > 0:
-                core = depth + 0.16 * self.fine.at(x, y, z + 40.0) - (1.0 - lesion.consolidated)
-                consolidation = np.maximum(consolidation, np.clip(0.5 + core / 0.22, 0, 1))
+                core = depth + 0.13 * self.fine.at(x, y, z + 40.0) - (1.0 - lesion.consolidated)
+                consolidation = np.maximum(consolidation, np.clip(0.5 + core / 0.4, 0, 1))
         return LesionFields(
             ground_glass=ground_glass.astype(np.float32),
             opacity=opacity.astype(np.float32),

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.phantoms.anatomy import Anatomy
+from inference.phantoms.anatomy import BACK_DEEPER, Anatomy
 from inference.phantoms.fields import Array, Grid, NoiseField, ellipse, ellipsoid, intersection
 from inference.phantoms.lesions import Lesions
 from inference.phantoms.scanner import Scanner
@@ -18,10 +18,12 @@ from inference.phantoms.trees import Segments, Trees
 
 AIR_HU, FAT_HU, MUSCLE_HU, BLOOD_HU, LIVER_HU, SPLEEN_HU = -1000.0, -105.0, 48.0, 42.0, 58.0, 47.0
 MARROW_HU, CORTEX_HU, CARTILAGE_HU, DISC_HU, SKIN_HU = 170.0, 820.0, 95.0, 75.0, 15.0
-AIRWAY_WALL_HU = 10.0
+AIRWAY_WALL_HU = -80.0
 GROUND_GLASS_HU = (-650.0, -330.0)
 """From barely to densest opaque, without consolidation."""
 CONSOLIDATION_HU = 15.0
+RETICULATION_HU = 110.0
+"""How much denser thickened septa are than the ground glass between them."""
 GRAVITY_HU_PER_MM = 0.35
 """Lungs are denser at the back of a patient who lies on it."""
 CARTILAGE_RAD = 2.55
@@ -52,6 +54,7 @@ class SlicePainter:
     lesions: Lesions
     scanner: Scanner
     texture: NoiseField
+    septa: NoiseField
     thickness_mm: float
 
     def paint(self, z: float) -> PaintedSlice:
@@ -68,7 +71,7 @@ class SlicePainter:
         hu = self._enlarged(self._surroundings(grid, z))
         hu = hu + share * (lung - hu)
         beside_heart = np.clip(self._enlarged(self.anatomy.heart_surface(grid.x, grid.y, z)), 0, 1)
-        hu += beside_heart * self._tubes(self.trees.airways, z, widen_mm=0.7) * (AIRWAY_WALL_HU - hu)
+        hu += beside_heart * self._tubes(self.trees.airways, z, widen_mm=0.5) * (AIRWAY_WALL_HU - hu)
         hu += beside_heart * self._tubes(self.trees.airways, z, widen_mm=0.0) * (AIR_HU - hu)
 
         left, right = (distance < 0 for distance in distances)
@@ -90,11 +93,16 @@ class SlicePainter:
         full = self._grid(self.scanner.size_px)
         lung: Array = self.anatomy.parenchyma_hu + GRAVITY_HU_PER_MM * full.y + 9.0 * texture
         faint, dense = GROUND_GLASS_HU
-        opaque = faint + (dense - faint) * opacity + 30.0 * texture
+        opaque = faint + (dense - faint) * opacity + 30.0 * texture + RETICULATION_HU * self._septa(grid, z)
         lung += ground_glass * (opaque - lung)
         solid = CONSOLIDATION_HU + 12.0 * texture
         mixed: Array = lung + consolidation * (solid - lung)
         return mixed
+
+    def _septa(self, grid: Grid, z: float) -> Array:
+        """Thickened septa, which ground glass makes visible: thin sheets where a noise field changes its sign."""
+        field = self.septa.at(grid.x, grid.y, z)
+        return self._enlarged(np.clip(1 - np.abs(field) / np.float32(0.22), 0, 1))
 
     def _tubes(self, tubes: Segments, z: float, *, widen_mm: float) -> Array:
         """Share of each pixel that tubes fill, averaged over the slice's thickness."""
@@ -141,7 +149,7 @@ class SlicePainter:
 
     def _table(self, hu: Array, grid: Grid) -> None:
         body = self.anatomy
-        top = body.size * 90.0 + body.wall_mm + 3.0 - 0.0009 * grid.x**2
+        top = body.size * 90.0 * BACK_DEEPER + body.wall_mm + 3.0 - 0.0009 * grid.x**2
         bottom = top + 22.0 - 0.0004 * grid.x**2
         table = np.maximum(top - grid.y, grid.y - bottom)
         _over(hu, table, -620.0)
@@ -175,7 +183,7 @@ class SlicePainter:
         _over(hu, intersection(heart, cage + 3.0, -body.diaphragm(x, y, z) - 12.0), FAT_HU)
         _over(hu, intersection(heart + 4.0, cage + 5.0, -body.diaphragm(x, y, z) - 12.0), BLOOD_HU)
         _over(hu, body.descending_aorta(x, y, z), BLOOD_HU)
-        _over(hu, ellipse(x, y, centre=(5.0, 36.0), radii=(8.0, 6.0)), MUSCLE_HU - 15.0)
+        _over(hu, ellipse(x, y, centre=(5.0, 24.0), radii=(8.0, 6.0)), MUSCLE_HU - 15.0)
         _over(hu, intersection(body.spine(x, y), above), MUSCLE_HU)
         for centre, radius, low, high in (
             ((-24.0, -10.0), 9.0, -10.0, 85.0),  # superior vena cava
@@ -201,7 +209,7 @@ class SlicePainter:
         _over(hu, rib + 1.5, np.where(angle > CARTILAGE_RAD, CARTILAGE_HU, MARROW_HU).astype(np.float32))
         if -75.0 < z < 92.0:
             _bone(hu, ellipse(x, y, centre=(0.0, body.front_y_mm(z) - 7.0), radii=(17.0, 5.5)))
-        vertebra_y = 66.0 * body.size
+        vertebra_y = body.vertebra_y_mm
         vertebra = ellipse(x, y, centre=(0.0, vertebra_y), radii=(17.0, 13.0))
         if (z - body.rib_phase_mm) % 25.0 < 5.0:
             _over(hu, vertebra, DISC_HU)
@@ -214,7 +222,7 @@ class SlicePainter:
         for side in (-1.0, 1.0):
             _bone(hu, ellipse(x, y, centre=(side * 27.0, canal_y + 5.0), radii=(13.0, 4.5)))
             if -20.0 < z < 110.0:
-                blade = (side * 96.0 * body.size, 58.0 * body.size, 45.0)
+                blade = (side * 98.0 * body.size, 72.0 * body.size, 45.0)
                 _bone(hu, ellipsoid(x, y, z, centre=blade, radii=(40.0, 4.0, 70.0), tilt=-side * 0.75))
             if z > 70.0:
                 collar = (side * 58.0, body.front_y_mm(z) - 8.0, 100.0)

@@ -14,9 +14,9 @@ from inference.phantoms.fields import Grid
 
 MURRAY_EXPONENT = 2.8
 """r_parent^n = Σ r_child^n; 3 in Murray's law, a little less in measured lungs."""
-VESSEL_TIP_MM = 0.38
+VESSEL_TIP_MM = 0.4
 """Radius of the thinnest vessels that are drawn; CT shows little below."""
-VESSEL_TIPS = 520
+VESSEL_TIPS = 800
 """Tips of one tree (arteries or veins) of one lung."""
 AIRWAY_TIPS = 34
 AIRWAY_TIP_MM = 0.9

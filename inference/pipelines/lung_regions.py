@@ -22,7 +22,7 @@ SMALLEST_LUNGS_ML = 600.0
 """Both together. The bases that an abdominal CT shows stay below; an adult's diseased lungs do not."""
 SMALLEST_HEIGHT_MM = 100.0
 """From lung base to top; the bases that an abdominal CT shows are lower."""
-AERATED_HU = (-980, -500)
+AERATED_HU = (-950, -500)
 """Density of lung tissue that holds air; gas in bowel and trachea lies under it."""
 SMALLEST_AERATED_SHARE = 0.15
 """Of a part of a lung. Below that it is an organ or gas. Severely consolidated lungs keep more than this."""

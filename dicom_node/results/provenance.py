@@ -10,8 +10,9 @@ from typing import Final
 
 from pydicom.charset import python_encoding
 from pydicom.dataset import Dataset
+from pydicom.uid import CTImageStorage
 
-from dicom_node.records import InstanceFacts, ResultKind
+from dicom_node.records import ResultKind
 from dicom_node.results import codes
 from dicom_node.results.request import ResultRequest
 from dicom_node.results.study_header import StudyHeader
@@ -38,23 +39,28 @@ def serial_number(request: ResultRequest) -> str:
     return request.settings_digest[:16] or "0"
 
 
-def reference(request: ResultRequest, facts: InstanceFacts) -> Dataset:
-    """An instance of the study as the libraries want to be told of it: identifiers, and nothing of the patient."""
-    instance = Dataset()
+def stand_in(request: ResultRequest, *, series_uid: str, sop_instance_uid: str) -> Dataset:
+    """An image of the study as highdicom wants to be shown one: identifiers, and nothing of the patient.
+
+    Not the received instance: its patient attributes may be invalid, its class private; ``sign`` adds what is right.
+    """
+    image = Dataset()
     for keyword in ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID"):
-        setattr(instance, keyword, "")
-    instance.StudyDate = instance.StudyTime = ""
-    instance.StudyInstanceUID = request.study_uid
-    instance.SeriesInstanceUID = facts.series_uid
-    instance.SOPClassUID = facts.sop_class_uid
-    instance.SOPInstanceUID = facts.sop_instance_uid
-    instance.Modality = facts.modality
-    return instance
+        setattr(image, keyword, "")
+    image.StudyDate = image.StudyTime = ""
+    image.StudyInstanceUID = request.study_uid
+    image.SeriesInstanceUID = series_uid
+    image.SOPClassUID = CTImageStorage
+    image.SOPInstanceUID = sop_instance_uid
+    image.Modality = "CT"
+    return image
 
 
 def sign(result: Dataset, kind: ResultKind, request: ResultRequest, header: StudyHeader) -> None:
     """Complete a built object, in place."""
     header.copy_to(result)
+    if kind is not ResultKind.REPORT:
+        result.update(header.lossy_compression)
     result.SeriesInstanceUID = request.uid(f"{kind.value}/series")
     result.SeriesNumber = SERIES_NUMBERS[kind]
     result.SeriesDescription = SERIES_DESCRIPTIONS[kind]

@@ -25,9 +25,9 @@ from highdicom.sr import (
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
-from dicom_node.records import ResultKind
+from dicom_node.records import InstanceFacts, ResultKind
 from dicom_node.results import codes, wording
-from dicom_node.results.provenance import MANUFACTURER, MODEL_NAME, reference, serial_number, sign
+from dicom_node.results.provenance import MANUFACTURER, MODEL_NAME, serial_number, sign, stand_in
 from dicom_node.results.request import FIVE_LOBES, ResultRequest
 from dicom_node.results.study_header import StudyHeader
 from dicom_node.uids import device_uid
@@ -49,34 +49,45 @@ def build_report(request: ResultRequest, header: StudyHeader) -> Dataset:
     """The report of a study."""
     root = ContainerContentItem(name=_concept(codes.DIAGNOSTIC_IMAGING_REPORT), is_content_continuous=False)
     root.ContentSequence = ContentSequence([*_sections(request), *_context(request, header)])
-    evidence = [reference(request, instance.facts) for instance in request.instances]
+    uid = request.uid("report/instance")
     report = ComprehensiveSR(
-        evidence=evidence or [_nothing(request)],
+        evidence=[stand_in(request, series_uid=uid, sop_instance_uid=uid)],
         content=root,
         series_instance_uid=request.uid("report/series"),
         series_number=1,
-        sop_instance_uid=request.uid("report/instance"),
+        sop_instance_uid=uid,
         instance_number=1,
         manufacturer=MANUFACTURER,
         is_complete=True,
         is_verified=False,
         is_final=False,
     )
-    if not evidence:
-        del report.CurrentRequestedProcedureEvidenceSequence
+    del report.CurrentRequestedProcedureEvidenceSequence
+    if any(request.instances):
+        report.CurrentRequestedProcedureEvidenceSequence = [_evidence(request)]
     sign(report, ResultKind.REPORT, request, header)
     return report
 
 
-def _nothing(request: ResultRequest) -> Dataset:
-    """Highdicom wants an instance to start from, even where none of the study could be read."""
-    nothing = Dataset()
-    for keyword in ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID"):
-        setattr(nothing, keyword, "")
-    nothing.StudyDate = nothing.StudyTime = ""
-    nothing.StudyInstanceUID = nothing.SeriesInstanceUID = request.study_uid
-    nothing.SOPClassUID = nothing.SOPInstanceUID = request.study_uid
-    return nothing
+def _evidence(request: ResultRequest) -> Dataset:
+    """All that was received: what the report rests on, also where it says that none of it could be analysed."""
+    study = Dataset()
+    study.StudyInstanceUID = request.study_uid
+    study.ReferencedSeriesSequence = []
+    for series in request.series:
+        if series.instances:
+            item = Dataset()
+            item.SeriesInstanceUID = series.series_uid
+            item.ReferencedSOPSequence = [_instance(stored.facts) for stored in series.instances]
+            study.ReferencedSeriesSequence.append(item)
+    return study
+
+
+def _instance(facts: InstanceFacts) -> Dataset:
+    instance = Dataset()
+    instance.ReferencedSOPClassUID = facts.sop_class_uid
+    instance.ReferencedSOPInstanceUID = facts.sop_instance_uid
+    return instance
 
 
 def _sections(request: ResultRequest) -> list[ContentItem]:

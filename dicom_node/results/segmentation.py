@@ -5,8 +5,8 @@ show with the right colours (LABELMAP, FRACTIONAL and cropped grids are shown wr
 voxels are left out; without any there is no object, so a negative study has its lungs segmented and nothing else.
 
 highdicom writes the structure. It is given a stand-in of one bright pixel for every frame that holds voxels, and the
-real frames are packed here afterwards: handing it 300 x 512 x 512 voxels of three segments takes 2.6 s and 1.1 GB, this
-way takes 0.7 s and no copy of the masks.
+real frames are packed here afterwards: handing it 300 x 512 x 512 voxels of three segments takes 2.6 s and
+0.7 GB, this way takes 0.5 s and no copy of the masks.
 """
 
 from collections.abc import Sequence
@@ -19,12 +19,12 @@ from highdicom.sr import CodedConcept
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
-from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage
+from pydicom.uid import EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage
 from pydicom.valuerep import format_number_as_ds
 
 from dicom_node.records import FrameSource, InstanceFacts, ResultKind
 from dicom_node.results import codes
-from dicom_node.results.provenance import CONTENT_CREATOR, MANUFACTURER, MODEL_NAME, reference, serial_number, sign
+from dicom_node.results.provenance import CONTENT_CREATOR, MANUFACTURER, MODEL_NAME, serial_number, sign, stand_in
 from dicom_node.results.regions import REGIONS, RegionDescription
 from dicom_node.results.request import ResultRequest
 from dicom_node.results.study_header import StudyHeader
@@ -78,9 +78,7 @@ def _stand_ins(request: ResultRequest, volume: Volume) -> list[Dataset]:
         frame = facts.frames[source.frame_number - 1]
         if frame.position_mm is None or frame.orientation is None or frame.spacing_mm is None:
             raise ValueError("a slice of a volume comes from a frame without geometry")
-        image = reference(request, facts)
-        image.SOPClassUID = CTImageStorage
-        image.SOPInstanceUID = f"{_SLICE_UID_ROOT}{k}"
+        image = stand_in(request, series_uid=facts.series_uid, sop_instance_uid=f"{_SLICE_UID_ROOT}{k}")
         image.Rows = image.Columns = _STAND_IN_PX
         image.FrameOfReferenceUID = volume.frame_of_reference_uid or request.uid("frame-of-reference")
         image.PositionReferenceIndicator = ""

@@ -11,6 +11,7 @@ from typing import Final
 
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataset import Dataset
+from pydicom.uid import JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless
 
 from dicom_node.errors import InstanceRefused
 from dicom_node.headers.elements import MalformedDataSet
@@ -48,6 +49,11 @@ _CODE: Final = ("CodeValue", "CodingSchemeDesignator", "CodeMeaning")
 MAXIMUM_CODES = 16
 """Items read of one code sequence; ours to choose."""
 
+_LOSSY_COMPRESSION: Final = ("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod")
+_LOSSY: Final = frozenset(
+    {JPEGBaseline8Bit, JPEGExtended12Bit, "1.2.840.10008.1.2.4.53", "1.2.840.10008.1.2.4.55", JPEGLSNearLossless}
+)
+"""Transfer syntaxes that always lose; JPEG 2000 may or may not, the attribute tells."""
 _SEXES: Final = ("M", "F", "O", "")
 _SPECIFIC_CHARACTER_SET: Final = 0x00080005
 _TIMEZONE_OFFSET_FROM_UTC: Final = 0x00080201
@@ -61,6 +67,9 @@ class StudyHeader:
     """Patient and study attributes, each valid or empty. Not to be changed."""
     character_sets: tuple[str, ...]
     """Specific Character Set of the source, defined terms only."""
+    lossy_compression: Dataset
+    """Lossy Image Compression (0028,2110) and what belongs to it; empty where the source lost nothing.
+    Once lossy, always lossy: images made from such pixels say so, too (PS3.3 C.7.6.1.1.5)."""
     timezone_offset: str
     """Timezone Offset From UTC (0008,0201), e.g. "+0100"; empty where the source does not say."""
 
@@ -77,7 +86,12 @@ def read_study_header(request: ResultRequest) -> StudyHeader:
             return _read(path, request.study_uid)
         except (InstanceRefused, MalformedDataSet, OSError):
             continue
-    return StudyHeader(attributes=_attributes({}, request.study_uid), character_sets=(), timezone_offset="")
+    return StudyHeader(
+        attributes=_attributes({}, request.study_uid),
+        character_sets=(),
+        lossy_compression=Dataset(),
+        timezone_offset="",
+    )
 
 
 def _candidates(request: ResultRequest) -> Iterator[Path]:
@@ -97,9 +111,15 @@ def _read(path: Path, study_uid: str) -> StudyHeader:
             codes = _codes(values, keyword, character_sets)
             if codes:
                 setattr(attributes, keyword, codes)
+        lossy_compression = _lossy_compression(values, encoded.transfer_syntax_uid)
         offset = cleaned("SH", decode(values.raw(_TIMEZONE_OFFSET_FROM_UTC), ()))
     _state_deidentification(attributes)
-    return StudyHeader(attributes=attributes, character_sets=character_sets, timezone_offset=_valid_offset(offset))
+    return StudyHeader(
+        attributes=attributes,
+        character_sets=character_sets,
+        lossy_compression=lossy_compression,
+        timezone_offset=_valid_offset(offset),
+    )
 
 
 def _attributes(texts: dict[str, str], study_uid: str) -> Dataset:
@@ -141,6 +161,18 @@ def _codes(values: Values, keyword: str, character_sets: tuple[str, ...]) -> lis
     return codes
 
 
+def _lossy_compression(values: Values, transfer_syntax_uid: str) -> Dataset:
+    lossy = Dataset()
+    if transfer_syntax_uid in _LOSSY or values.code(_tag("LossyImageCompression")) == "01":
+        lossy.LossyImageCompression = "01"
+        for keyword in ("LossyImageCompressionRatio", "LossyImageCompressionMethod"):
+            stated = decode(values.raw(_tag(keyword)), ()).split("\\")
+            valid = [cleaned(dictionary_VR(keyword), value) for value in stated]
+            if all(valid):
+                setattr(lossy, keyword, valid)
+    return lossy
+
+
 def _valid_offset(text: str) -> str:
     """The offset where it has the form of PS3.3 C.12.1.1.8, from -1200 to +1400."""
     sign, digits = text[:1], text[1:]
@@ -157,5 +189,9 @@ def _tag(keyword: str) -> int:
 
 
 _WANTED: Final = frozenset(
-    (_SPECIFIC_CHARACTER_SET, _TIMEZONE_OFFSET_FROM_UTC, *map(_tag, (*_ALWAYS, *_WHERE_PRESENT, *_CODE_SEQUENCES)))
+    (
+        _SPECIFIC_CHARACTER_SET,
+        _TIMEZONE_OFFSET_FROM_UTC,
+        *map(_tag, (*_ALWAYS, *_WHERE_PRESENT, *_CODE_SEQUENCES, *_LOSSY_COMPRESSION)),
+    )
 )

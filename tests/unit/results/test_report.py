@@ -1,0 +1,161 @@
+"""What the report says, read as a viewer reads it: the leaves of its containers, in order."""
+
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+
+from dicom_node.records import ResultKind
+from dicom_node.results import ResultRequest, write_results
+from inference.findings import Status
+
+MakeRequest = Callable[..., ResultRequest]
+
+
+def report(request: ResultRequest, folder: Path) -> Dataset:
+    (path,) = [item.path for item in write_results(request, folder) if item.kind is ResultKind.REPORT]
+    return dcmread(path)
+
+
+def printed(container: Dataset) -> Iterator[str]:
+    """Lines as viewers print them: leaves below leaves are not shown."""
+    for item in container.ContentSequence:
+        name = item.ConceptNameCodeSequence[0].CodeMeaning
+        if item.ValueType == "CONTAINER":
+            yield name
+            yield from printed(item)
+        elif item.ValueType == "NUM":
+            (value,) = item.MeasuredValueSequence
+            yield f"{name}: {value.NumericValue} {value.MeasurementUnitsCodeSequence[0].CodeValue}"
+        elif item.ValueType == "CODE":
+            yield f"{name}: {item.ConceptCodeSequence[0].CodeMeaning}"
+        else:
+            yield f"{name}: {item.TextValue if item.ValueType == 'TEXT' else item.UID}"
+
+
+def test_a_positive_study_reads_from_the_outcome_down(make_request: MakeRequest, tmp_path: Path) -> None:
+    lines = list(printed(report(make_request(), tmp_path / "out")))
+
+    assert lines[:5] == [
+        "Summary",
+        "Overall Assessment: Positive",
+        "Conclusion: Positive: ground-glass opacity or consolidation found.",
+        "Conclusion: Estimated involvement 23 % of lung volume (right 31 %, left 14 %).",
+        "Conclusion: Six-zone CT score 7 of 24.",
+    ]
+    for line in (
+        "Involved share of lung volume, both lungs: 22.8 %",
+        "Involved share of lung volume, right lung: 31.2 %",
+        "Volume of infected region: 186 ml",
+        "Six-zone CT score: 7 {points}",
+        "Lesion Identifier: 1: right lung, 78 x 67 x 90 mm, images 12-20",
+        "Volume: 124.3 ml",
+        "Mean Attenuation Coefficient: -450 [hnsf'U]",
+        "Laterality: Right",
+        "Algorithm Name: infection_unet",
+        "Algorithm Version: 1.0.3",
+        "Series: 3, Lung 5.0 (CT, 24 images): chosen: axial, 10 mm, 24 slices",
+        "Comment: Slices are thicker than 3 mm: small lesions may be missed.",
+        "Software version: dicom-node 0.1.0",
+        "Procedure reported: Computed tomography",
+        "Observer Type: Device",
+    ):
+        assert line in lines
+    assert any("Research use only. Not a medical device." in line for line in lines)
+    (table,) = [line for line in lines if line.startswith("Finding: ")]
+    assert table.splitlines()[3].split() == ["Right", "lower", "38", "%", "3"]
+    (citation,) = [line for line in lines if line.startswith("Method Citation: ")]
+    assert "Radiology" in citation
+
+
+@pytest.mark.parametrize(
+    ("status", "assessment", "processing"),
+    [
+        (Status.POSITIVE, "10828004", "111242"),
+        (Status.NEGATIVE, "260385009", "111241"),
+        (Status.NOT_ANALYSED, "262008008", "111245"),
+    ],
+)
+def test_the_outcome_is_coded(
+    make_request: MakeRequest, tmp_path: Path, status: Status, assessment: str, processing: str
+) -> None:
+    summary = report(make_request(status), tmp_path / "out").ContentSequence[0]
+
+    codes = [item.ConceptCodeSequence[0].CodeValue for item in summary.ContentSequence if item.ValueType == "CODE"]
+    assert codes == [assessment, processing]
+
+
+def test_a_study_that_was_not_analysed_says_why(make_request: MakeRequest, tmp_path: Path) -> None:
+    document = report(make_request(Status.NOT_ANALYSED, reason="only 3 slices, at least 20 needed"), tmp_path / "out")
+
+    lines = list(printed(document))
+    assert "Conclusion: Not analysed: only 3 slices, at least 20 needed" in lines
+    assert not any("percent" in line or " ml" in line for line in lines)
+    (study,) = document.CurrentRequestedProcedureEvidenceSequence
+    assert len(study.ReferencedSeriesSequence[0].ReferencedSOPSequence) == 24
+
+
+def test_zone_scores_are_coded_below_the_score(make_request: MakeRequest, tmp_path: Path) -> None:
+    (severity,) = [
+        item
+        for item in report(make_request(), tmp_path / "out").ContentSequence
+        if item.ConceptNameCodeSequence[0].CodeMeaning == "Severity"
+    ]
+    (score,) = [item for item in severity.ContentSequence if "ContentSequence" in item]
+    scores = [int(item.MeasuredValueSequence[0].NumericValue) for item in score.ContentSequence]
+    assert scores == [0, 1, 3, 0, 1, 2]
+    assert len({item.ConceptNameCodeSequence[0].CodeValue for item in score.ContentSequence}) == 6
+
+
+def test_the_largest_lesions_are_listed_and_the_others_counted(make_request: MakeRequest, tmp_path: Path) -> None:
+    lines = list(printed(report(make_request(lesions=47), tmp_path / "out")))
+
+    assert lines.count("Lesion") == 20
+    (rest,) = [line for line in lines if "not listed" in line]
+    assert rest.startswith("Comment: 27 smaller lesions not listed, together ")
+
+
+def test_the_flags_are_set_on_purpose(make_request: MakeRequest, tmp_path: Path) -> None:
+    document = report(make_request(), tmp_path / "out")
+
+    flags = (document.CompletionFlag, document.VerificationFlag, document.PreliminaryFlag)
+    assert flags == ("COMPLETE", "UNVERIFIED", "PRELIMINARY")
+
+
+def test_it_is_no_measurement_report(make_request: MakeRequest, tmp_path: Path) -> None:
+    document = report(make_request(), tmp_path / "out")
+
+    assert document.ConceptNameCodeSequence[0].CodeValue == "18748-4"
+    assert "ContentTemplateSequence" not in document
+
+
+def test_the_private_scheme_is_declared(make_request: MakeRequest, tmp_path: Path) -> None:
+    (scheme,) = report(make_request(), tmp_path / "out").CodingSchemeIdentificationSequence
+
+    assert scheme.CodingSchemeDesignator == "99DICOMNODE"
+
+
+def test_the_procedure_of_the_source_is_reported_where_it_is_coded(make_request: MakeRequest, tmp_path: Path) -> None:
+    procedure = Dataset()
+    procedure.CodeValue, procedure.CodingSchemeDesignator, procedure.CodeMeaning = "CTCH", "99RIS", "CT chest native"
+
+    lines = list(printed(report(make_request(ProcedureCodeSequence=[procedure]), tmp_path / "out")))
+
+    assert "Procedure reported: CT chest native" in lines
+
+
+@pytest.mark.parametrize("status", Status)
+def test_dcmtk_reads_it(make_request: MakeRequest, tmp_path: Path, status: Status) -> None:
+    report(make_request(status), tmp_path / "out")
+    program = shutil.which("dsrdump")
+    assert program, "dcmtk is not installed"
+    done = subprocess.run(
+        [program, tmp_path / "out" / "report.dcm"], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert "Diagnostic Imaging Report" in done.stdout
+    assert "W: " not in done.stderr
+    assert "E: " not in done.stderr

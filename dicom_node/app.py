@@ -152,13 +152,13 @@ class Node:
         """A crash between the rename and the index commit leaves a file without a row: add the row."""
         known = self._index.known_paths()
         recovered = 0
-        for stored in self._spool.files():
-            if stored.path in known:
+        for path in self._spool.paths():
+            if path in known:
                 continue
             try:
-                facts = read_instance_facts(stored.path)
-            except InstanceRefused as refusal:
-                log.error("spool_file_unreadable", file=stored.path.name, reason=str(refusal))
+                stored, facts = self._spool.describe(path), read_instance_facts(path)
+            except (InstanceRefused, StorageCorrupt) as refusal:
+                log.error("spool_file_unreadable", file=path.name, reason=str(refusal))
                 continue
             instance = StoredInstance(facts=facts, path=stored.path, sha256=stored.sha256, size_bytes=stored.size_bytes)
             self._index.add_instance(instance, received_at=utc_now(), calling_ae=RECOVERED)

@@ -11,12 +11,12 @@ from typing import Any
 
 import click
 import numpy as np
+
 from dicom_node.delivery import Address, send_folder
 from dicom_node.demonstration.archive import Archive
-from dicom_node.demonstration.phantom_study import write_phantom_study
-
 from dicom_node.demonstration.node_process import NodeProcess
 from dicom_node.demonstration.overlap import dice_against_truth
+from dicom_node.demonstration.phantom_study import write_phantom_study
 
 NODE_AE = "DICOMNODE"
 ARCHIVE_AE = "ARCHIVE"

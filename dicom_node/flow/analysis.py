@@ -58,6 +58,9 @@ class Analyst:
             chosen = next(one for one in series if one.series_uid == candidate.series_uid)
             outcome = self._attempt(candidate, chosen, cancelled)
             if outcome.findings.status is not Status.NOT_ANALYSED:
+                reasons[candidate.series_uid] = SeriesDecision(
+                    series_uid=candidate.series_uid, pipeline=candidate.pipeline, reason=candidate.reason
+                )
                 break
             reasons[candidate.series_uid] = SeriesDecision(
                 series_uid=candidate.series_uid, pipeline=None, reason=f"not analysed: {outcome.findings.reason}"

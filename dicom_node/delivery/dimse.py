@@ -1,0 +1,201 @@
+"""A Storage SCU on pynetdicom (PS3.4 Annex B). Foreign exceptions and empty answers are translated here, once."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pydicom
+import structlog
+from pydicom.dataset import Dataset
+from pydicom.errors import InvalidDicomError
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pynetdicom import AE
+from pynetdicom.association import Association
+
+from dicom_node.delivery.base import SendOutcome
+from dicom_node.delivery.status import SUCCESS, Meaning, meaning
+from dicom_node.errors import PeerUnavailable, SettingsError
+from dicom_node.records import ResultObject
+from dicom_node.settings import DestinationSettings
+from dicom_node.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+
+log = structlog.get_logger(__name__)
+
+VERIFICATION = "1.2.840.10008.1.1"
+MAXIMUM_PDU_BYTES = 256 * 1024
+UNREADABLE = (OSError, InvalidDicomError, ValueError, EOFError)
+UNCOMPRESSED = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where an application entity listens."""
+
+    ae_title: str
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, text: str) -> "Address":
+        """``AET@HOST:PORT``. Raises ``SettingsError``."""
+        ae_title, _, place = text.partition("@")
+        host, _, port = place.rpartition(":")
+        if not ae_title or not host or not port.isdigit():
+            raise SettingsError([f"{text!r}: expected AET@HOST:PORT, e.g. ORTHANC@10.0.0.5:4242"])
+        return cls(ae_title, host, int(port))
+
+    def __str__(self) -> str:
+        return f"{self.ae_title}@{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outgoing:
+    """A Part 10 file to be sent, and what its presentation context must be."""
+
+    path: Path
+    sop_instance_uid: str
+    sop_class_uid: str
+    transfer_syntax_uid: str
+
+
+class DimseDestination:
+    """Implements ``Destination`` by C-STORE."""
+
+    def __init__(self, settings: DestinationSettings, *, calling_ae: str) -> None:
+        self._settings = settings
+        self._calling_ae = calling_ae
+        self._address = Address(settings.ae_title, settings.host, settings.port)
+
+    @property
+    def name(self) -> str:
+        """As the settings name it."""
+        return self._settings.name
+
+    def send(self, objects: Sequence[ResultObject]) -> Iterator[SendOutcome]:
+        """See ``Destination.send``."""
+        outgoing = [describe(one.path) for one in objects]
+        with associated(
+            self._address,
+            calling_ae=self._calling_ae,
+            contexts={(one.sop_class_uid, one.transfer_syntax_uid) for one in outgoing},
+            connect_timeout_s=self._settings.connect_timeout_s,
+            response_timeout_s=self._settings.response_timeout_s,
+        ) as association:
+            for one in outgoing:
+                yield store(association, one)
+
+    def echo(self) -> None:
+        """See ``Destination.echo``."""
+        with associated(
+            self._address,
+            calling_ae=self._calling_ae,
+            contexts={(VERIFICATION, str(ImplicitVRLittleEndian))},
+            connect_timeout_s=self._settings.connect_timeout_s,
+            response_timeout_s=self._settings.response_timeout_s,
+        ) as association:
+            status = association.send_c_echo().get("Status")
+        if status != SUCCESS:
+            raise PeerUnavailable(f"{self._address} took the association but did not answer C-ECHO with success")
+
+
+def describe(path: Path) -> Outgoing:
+    """What a Part 10 file holds. Raises ``InvalidDicomError`` and ``OSError``."""
+    header = pydicom.dcmread(path, specific_tags=["SOPClassUID", "SOPInstanceUID"], stop_before_pixels=True)
+    return Outgoing(
+        path=path,
+        sop_instance_uid=str(header.SOPInstanceUID),
+        sop_class_uid=str(header.SOPClassUID),
+        transfer_syntax_uid=str(header.file_meta.TransferSyntaxUID),
+    )
+
+
+@contextmanager
+def associated(
+    address: Address,
+    *,
+    calling_ae: str,
+    contexts: set[tuple[str, str]],
+    connect_timeout_s: float,
+    response_timeout_s: float,
+) -> Iterator[Association]:
+    """An association with one presentation context for each (SOP class, transfer syntax), released at the end.
+
+    Uncompressed objects are offered in both little endian syntaxes, so that a peer with the default one only can take
+    them. Raises ``PeerUnavailable``.
+    """
+    ae = AE(ae_title=calling_ae)
+    ae.implementation_class_uid = IMPLEMENTATION_CLASS_UID
+    ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
+    ae.connection_timeout = connect_timeout_s
+    ae.acse_timeout = connect_timeout_s
+    ae.dimse_timeout = ae.network_timeout = response_timeout_s
+    ae.maximum_pdu_size = MAXIMUM_PDU_BYTES
+    for sop_class, syntax in sorted(contexts):
+        for offered in dict.fromkeys((syntax, ImplicitVRLittleEndian) if syntax in UNCOMPRESSED else (syntax,)):
+            ae.add_requested_context(sop_class, offered)
+    association = ae.associate(address.host, address.port, ae_title=address.ae_title, max_pdu=MAXIMUM_PDU_BYTES)
+    if not association.is_established:
+        raise PeerUnavailable(f"{address} {_why_not(association)}")
+    try:
+        yield association
+    finally:
+        if association.is_established:
+            association.release()
+
+
+def store(association: Association, outgoing: Outgoing) -> SendOutcome:
+    """Send one file. Raises ``PeerUnavailable`` where the association is gone."""
+    accepted = {
+        (str(context.abstract_syntax), str(context.transfer_syntax[0])) for context in association.accepted_contexts
+    }
+    syntaxes = (outgoing.transfer_syntax_uid, str(ImplicitVRLittleEndian))
+    if not any((outgoing.sop_class_uid, syntax) in accepted for syntax in syntaxes):
+        return SendOutcome(
+            sop_instance_uid=outgoing.sop_instance_uid,
+            accepted=False,
+            transient=False,
+            status=None,
+            message="the destination does not take this SOP class in this transfer syntax",
+        )
+    if not association.is_established:
+        raise PeerUnavailable("the destination ended the association")
+    try:
+        dataset = pydicom.dcmread(outgoing.path)
+        if (outgoing.sop_class_uid, outgoing.transfer_syntax_uid) not in accepted:
+            dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
+        answer = association.send_c_store(dataset)
+    except (ValueError, RuntimeError) as error:
+        # pynetdicom's words for "not established any more" and "no context"; neither quotes the data set.
+        raise PeerUnavailable("the destination ended the association while an object was sent") from error
+    return _outcome(outgoing.sop_instance_uid, answer)
+
+
+def _outcome(sop_instance_uid: str, answer: Dataset) -> SendOutcome:
+    # pynetdicom answers an empty data set on time-out and abort: no status is not success.
+    status = answer.get("Status")
+    found = meaning(status)
+    if status is None:
+        raise PeerUnavailable("the destination did not answer C-STORE in time, or aborted")
+    comment = str(answer.get("ErrorComment", ""))[:64]
+    message = f"status {status:04X}" + (f" ({comment})" if comment else "")
+    if found is Meaning.ACCEPTED and status != SUCCESS:
+        log.warning("stored_with_warning", sop_instance_uid=sop_instance_uid, status=f"{status:04X}")
+    return SendOutcome(
+        sop_instance_uid=sop_instance_uid,
+        accepted=found is Meaning.ACCEPTED,
+        transient=found is Meaning.LATER,
+        status=status,
+        message=message,
+    )
+
+
+def _why_not(association: Association) -> str:
+    if association.is_rejected:
+        answer = association.acceptor.primitive
+        if answer is not None:
+            return f"rejected the association: {answer.result_str.lower()}, {answer.reason_str.lower()}"
+        return "rejected the association"
+    if association.is_aborted:
+        return "did not accept the association: no connection, or it was aborted"
+    return "accepted none of the SOP classes" if association.rejected_contexts else "cannot be reached"

@@ -25,6 +25,8 @@ WINDOW_HU: Final = (-1350, 150)
 """Lung window: level -600, width 1500, as radiology departments set it."""
 PAGE_PX: Final = (1600, 940)
 """Width and height; fits a 1920x1080 screen without scaling."""
+TEXT_PAGE_PX: Final = (960, 400)
+"""Of a page without tiles."""
 TILE_PX: Final = 372
 COLUMNS, ROWS = 3, 2
 _OVERSAMPLING: Final = 2
@@ -72,20 +74,21 @@ def draw_page(
 
     ``crop``: the rows and columns of the *turned* planes that are shown.
     """
-    image = Image.new("RGB", PAGE_PX, BACKGROUND)
+    width, height = TEXT_PAGE_PX if shown is None else PAGE_PX
+    image = Image.new("RGB", (width, height), BACKGROUND)
     draw = ImageDraw.Draw(image)
     draw.text((_MARGIN, 26), page.title, TEXT, _font(28))
-    draw.line((_MARGIN, 70, PAGE_PX[0] - _MARGIN, 70), LINE)
-    left = _MARGIN
-    if shown is not None:
-        for number, tile in enumerate(tiles[: COLUMNS * ROWS]):
-            x = _MARGIN + number % COLUMNS * (TILE_PX + _GAP)
-            y = _GRID_TOP + number // COLUMNS * (TILE_PX + _CAPTION_PX + _GAP)
-            image.paste(_tile(tile, shown, crop), (x, y))
-            draw.text((x + 2, y + TILE_PX + 3), tile.caption, MUTED, _font(16))
-        left = _PANEL_LEFT
-    _panel(draw, page, left)
-    draw.text((_MARGIN, PAGE_PX[1] - 40), page.warning, WARNING, _font(20))
+    draw.line((_MARGIN, 70, width - _MARGIN, 70), LINE)
+    draw.text((_MARGIN, height - 40), page.warning, WARNING, _font(20 if shown else 16))
+    if shown is None:
+        _panel(draw, page, (_MARGIN, width - 2 * _MARGIN))
+        return np.asarray(image)
+    for number, tile in enumerate(tiles[: COLUMNS * ROWS]):
+        x = _MARGIN + number % COLUMNS * (TILE_PX + _GAP)
+        y = _GRID_TOP + number // COLUMNS * (TILE_PX + _CAPTION_PX + _GAP)
+        image.paste(_tile(tile, shown, crop), (x, y))
+        draw.text((x + 2, y + TILE_PX + 3), tile.caption, MUTED, _font(16))
+    _panel(draw, page, (_PANEL_LEFT, width - _MARGIN - _PANEL_LEFT))
     return np.asarray(image)
 
 
@@ -136,8 +139,9 @@ def _mark(tile: Image.Image, shown: Presentation, px_per_mm: float) -> None:
     )  # fmt: skip
 
 
-def _panel(draw: ImageDraw.ImageDraw, page: Page, left: int) -> None:
-    width = PAGE_PX[0] - _MARGIN - left
+def _panel(draw: ImageDraw.ImageDraw, page: Page, span: tuple[int, int]) -> None:
+    """The words, in a column given by its left edge and width."""
+    left, width = span
     y = _GRID_TOP
     draw.rounded_rectangle((left, y, left + min(width, 380), y + 48), 8, page.outcome_colour)
     draw.text((left + min(width, 380) / 2, y + 24), page.outcome, BACKGROUND, _font(26), anchor="mm")

@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset
 from dicom_node.records import ResultKind
 from dicom_node.results import ResultRequest, write_results
 from dicom_node.results.key_slices import head_first, key_slices, presentation
-from dicom_node.results.picture import PAGE_PX
+from dicom_node.results.picture import PAGE_PX, TEXT_PAGE_PX
 from dicom_node.results.regions import REGIONS
 from inference.findings import Status
 
@@ -109,11 +109,11 @@ def test_slices_run_from_head_to_feet() -> None:
 def test_it_is_one_rgb_page(make_request: MakeRequest, tmp_path: Path, status: Status) -> None:
     data_set = summary(make_request(status), tmp_path / "out")
 
-    assert (data_set.Columns, data_set.Rows) == PAGE_PX
+    assert (data_set.Columns, data_set.Rows) == (TEXT_PAGE_PX if status is Status.NOT_ANALYSED else PAGE_PX)
     assert data_set.PhotometricInterpretation == "RGB"
     assert data_set.BurnedInAnnotation == "NO"
     assert "Research use only. Not a medical device." in data_set.ImageComments
-    assert len(np.unique(data_set.pixel_array.reshape(-1, 3), axis=0)) > 50
+    assert len(np.unique(data_set.pixel_array[..., 0])) > 50
 
 
 def test_the_picture_is_the_same_however_the_slices_are_stored(make_request: MakeRequest, tmp_path: Path) -> None:

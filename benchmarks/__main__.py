@@ -5,6 +5,7 @@ import sys
 import click
 
 from benchmarks import overhead
+from dicom_node.logs import configure_logging
 
 
 @click.command()
@@ -12,6 +13,7 @@ from benchmarks import overhead
 @click.option("--slices", default=300, show_default=True)
 def bench(repeats: int, slices: int) -> None:
     """Run every benchmark; exit status 1 where a goal is missed."""
+    configure_logging("warning")
     results = [overhead.measure(repeats=repeats, slices=slices)]
     for result in results:
         click.echo(result.line())

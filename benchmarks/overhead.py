@@ -16,11 +16,11 @@ from datetime import datetime
 from pathlib import Path
 
 import click
+
 from dicom_node.delivery import Address, send_folder
 from dicom_node.demonstration.archive import Archive
-from dicom_node.demonstration.phantom_study import write_phantom_study
-
 from dicom_node.demonstration.node_process import NodeProcess
+from dicom_node.demonstration.phantom_study import write_phantom_study
 
 GOAL = 1.5
 SETTLE_S = 2.0

@@ -1,141 +1,97 @@
-"""A real Orthanc for tests: its own process, folder and free ports, with DICOMweb where the plug-in is installed."""
+"""A real Orthanc as a process: Debian's package, with DICOM and REST on free loopback ports and storage of its own."""
 
 import json
+import shutil
 import socket
 import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-PROGRAM = "Orthanc"
-PLUGINS = Path("/usr/share/orthanc/plugins")
-"""Where Debian and Ubuntu put them."""
 START_TIMEOUT_S = 60.0
-STOP_TIMEOUT_S = 20.0
-POLL_S = 0.1
+INSTALL = "Orthanc is not installed: sh deploy/install-test-packages.sh (make test does it)"
 
 
 def free_port() -> int:
-    """A TCP port that nobody listens on now."""
+    """A TCP port that is free at the moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 class OrthancServer:
-    """A context manager. ``modalities``: name → (AE title, host, port) that it may send to.
+    """Context manager. AE title ORTHANC; ``settings`` lie over the defaults."""
 
-    ``check_called_ae``: reject associations that call another AE title. ``settings``: further keys of its
-    configuration. Its log is ``folder/orthanc.log``.
-    """
-
-    def __init__(
-        self,
-        folder: Path,
-        *,
-        ae_title: str = "ORTHANC",
-        dicom_port: int | None = None,
-        modalities: Mapping[str, tuple[str, str, int]] | None = None,
-        check_called_ae: bool = False,
-        settings: Mapping[str, object] | None = None,
-    ) -> None:
-        self.ae_title = ae_title
-        self.dicom_port = free_port() if dicom_port is None else dicom_port
-        self.http_port = free_port()
-        self.folder = folder
-        self._process: subprocess.Popen[bytes] | None = None
+    def __init__(self, folder: Path, *, dicom_port: int | None = None, settings: dict[str, Any] | None = None) -> None:
+        binary = shutil.which("Orthanc") or "/usr/sbin/Orthanc"
+        assert Path(binary).exists(), INSTALL
         folder.mkdir(parents=True, exist_ok=True)
-        plugin = sorted(PLUGINS.glob("libOrthancDicomWeb.so*"))[:1]
-        configuration: dict[str, object] = {
-            "Name": ae_title, "DicomAet": ae_title, "DicomPort": self.dicom_port, "HttpPort": self.http_port,
-            "RemoteAccessAllowed": False, "AuthenticationEnabled": False, "DicomCheckCalledAet": check_called_ae,
-            "DicomAlwaysAllowStore": True, "DicomAlwaysAllowEcho": True, "OverwriteInstances": False,
-            "StorageDirectory": str(folder / "storage"), "IndexDirectory": str(folder / "index"),
-            "Plugins": [str(path) for path in plugin],
-            "DicomModalities": {name: list(place) for name, place in (modalities or {}).items()},
-            **(settings or {}),
+        self.dicom_port = dicom_port or free_port()
+        self._http_port = free_port()
+        self._log = folder / "orthanc.log"
+        configuration = {
+            "Name": "test", "StorageDirectory": str(folder / "storage"), "IndexDirectory": str(folder / "storage"),
+            "DicomAet": "ORTHANC", "DicomPort": self.dicom_port, "HttpPort": self._http_port,
+            "RemoteAccessAllowed": False, "AuthenticationEnabled": False, "DicomCheckCalledAet": True,
+            "DicomAlwaysAllowStore": True, "Plugins": [], **(settings or {}),
         }  # fmt: skip
         self._configuration = folder / "orthanc.json"
         self._configuration.write_text(json.dumps(configuration))
+        self._command = [binary, str(self._configuration)]
+        self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> "OrthancServer":
-        self.start()
-        return self
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(self._command, stdout=log, stderr=log)
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while time.monotonic() < deadline:
+            try:
+                self.get("/system")
+                return self
+            except (urllib.error.URLError, ConnectionError):
+                assert self._process.poll() is None, self._log.read_text()
+                time.sleep(0.1)
+        raise AssertionError(f"Orthanc did not start: {self._log.read_text()}")
 
     def __exit__(self, *_: object) -> None:
-        if self._process is not None:
-            self._process.terminate()
-            try:
-                self._process.wait(timeout=STOP_TIMEOUT_S)
-            except subprocess.TimeoutExpired:
-                self.kill()
+        assert self._process is not None
+        self._process.terminate()
+        self._process.wait(timeout=30)
 
     @property
     def http_url(self) -> str:
-        """REST root; DICOMweb is at ``/dicom-web/`` below it."""
-        return f"http://127.0.0.1:{self.http_port}"
-
-    def start(self) -> None:
-        """Start and wait until both ports answer."""
-        with (self.folder / "orthanc.log").open("ab") as log:
-            self._process = subprocess.Popen([PROGRAM, str(self._configuration)], stdout=log, stderr=log)
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while time.monotonic() < deadline and self._process.poll() is None:
-            try:
-                self.get("/system")
-                socket.create_connection(("127.0.0.1", self.dicom_port), timeout=1).close()
-            except OSError:
-                time.sleep(POLL_S)
-            else:
-                return
-        raise RuntimeError(f"Orthanc did not start; its log is {self.folder / 'orthanc.log'}")
-
-    def kill(self) -> None:
-        """Kill -9."""
-        assert self._process is not None
-        self._process.kill()
-        self._process.wait()
+        """Base of the REST API."""
+        return f"http://127.0.0.1:{self._http_port}"
 
     def get(self, path: str) -> Any:
         """JSON at a path of the REST API."""
-        return json.loads(self._bytes(path))
-
-    def post(self, path: str, body: object) -> Any:
-        """Post JSON; the JSON answer."""
-        request = urllib.request.Request(self.http_url + path, data=json.dumps(body).encode())
-        with urllib.request.urlopen(request, timeout=60) as response:
+        with urllib.request.urlopen(self.http_url + path) as response:
             return json.load(response)
 
-    def instances(self, study_uid: str) -> list[dict[str, Any]]:
-        """Every instance of a study: Orthanc's ID and main tags by keyword, ``Modality`` of its series included."""
-        found = self.post("/tools/find", {"Level": "Study", "Query": {"StudyInstanceUID": study_uid}})
+    def instances_of(self, study_uid: str) -> list[str]:
+        """Orthanc's identifiers of the instances of a study."""
         return [
-            {"ID": one["ID"], **one["MainDicomTags"], "Modality": series["MainDicomTags"].get("Modality", "")}
-            for study in found
-            for series in self.get(f"/studies/{study}/series")
-            for one in self.get(f"/series/{series['ID']}/instances")
-        ]
+            instance["ID"]
+            for study in self._studies(study_uid)
+            for instance in self.get(f"/studies/{study}/instances")
+        ]  # fmt: skip
 
     def modalities_of(self, study_uid: str) -> list[str]:
         """Modality of every instance of a study."""
-        return [one["Modality"] for one in self.instances(study_uid)]
+        return [
+            self.get(f"/instances/{instance}/simplified-tags")["Modality"] for instance in self.instances_of(study_uid)
+        ]
 
-    def files_of(self, study_uid: str) -> list[bytes]:
+    def files_of(self, study_uid: str) -> Iterator[bytes]:
         """Part 10 file of every instance of a study."""
-        return [self._bytes(f"/instances/{one['ID']}/file") for one in self.instances(study_uid)]
+        for instance in self.instances_of(study_uid):
+            with urllib.request.urlopen(f"{self.http_url}/instances/{instance}/file") as response:
+                yield response.read()
 
-    def sop_instance_uids(self) -> list[str]:
-        """Every instance that it holds."""
-        return [one["MainDicomTags"]["SOPInstanceUID"] for one in self.get("/instances?expand")]
-
-    def send(self, modality: str, orthanc_id: str) -> Any:
-        """C-STORE a patient, study, series or instance to one of ``modalities``, as a PACS that routes."""
-        return self.post(f"/modalities/{modality}/store", orthanc_id)
-
-    def _bytes(self, path: str) -> bytes:
-        with urllib.request.urlopen(self.http_url + path, timeout=60) as response:
-            content: bytes = response.read()
-            return content
+    def _studies(self, study_uid: str) -> list[str]:
+        request = urllib.request.Request(f"{self.http_url}/tools/lookup", data=study_uid.encode(), method="POST")
+        with urllib.request.urlopen(request) as response:
+            return [found["ID"] for found in json.load(response) if found["Type"] == "Study"]

@@ -17,6 +17,7 @@ from dicom_node.demonstration.archive import Archive
 from dicom_node.demonstration.node_process import NodeProcess
 from dicom_node.demonstration.overlap import dice_against_truth
 from dicom_node.demonstration.phantom_study import write_phantom_study
+from dicom_node.logs import configure_logging
 
 NODE_AE = "DICOMNODE"
 ARCHIVE_AE = "ARCHIVE"
@@ -38,6 +39,7 @@ def demonstrate(kind: str, engine: str, out: Path, slices: int, size_px: int) ->
     """Send a generated chest CT through a node and show what comes back."""
     if kind != "ct" or engine != "embedded":
         raise click.UsageError("this version demonstrates KIND=ct with ENGINE=embedded only")
+    configure_logging("warning")
     if out.exists():
         shutil.rmtree(out)
     out.mkdir(parents=True)

@@ -18,10 +18,14 @@ from dicom_node.settings import DestinationSettings
 
 log = structlog.get_logger(__name__)
 
+MOST_DOUBLINGS = 30
+"""More would leave the range of floating point after weeks of tries; any bound is reached long before."""
+
 
 def pause_s(settings: DestinationSettings, tries: int) -> float:
     """Pause before the attempt after ``tries`` failed ones: doubling, bounded."""
-    return min(settings.retry_first_s * 2.0 ** max(tries - 1, 0), settings.retry_longest_s)
+    doublings = min(max(tries - 1, 0), MOST_DOUBLINGS)
+    return min(settings.retry_first_s * 2.0**doublings, settings.retry_longest_s)
 
 
 def state_after_failure(

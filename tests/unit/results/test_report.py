@@ -9,16 +9,19 @@ import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
-from dicom_node.records import ResultKind
-from dicom_node.results import ResultRequest, write_results
+from dicom_node.results import ResultRequest
+from dicom_node.results.part10 import write_part10
+from dicom_node.results.report import build_report
+from dicom_node.results.study_header import read_study_header
 from inference.findings import Status
 
 MakeRequest = Callable[..., ResultRequest]
 
 
 def report(request: ResultRequest, folder: Path) -> Dataset:
-    (path,) = [item.path for item in write_results(request, folder) if item.kind is ResultKind.REPORT]
-    return dcmread(path)
+    folder.mkdir()
+    write_part10(build_report(request, read_study_header(request)), folder / "report.dcm")
+    return dcmread(folder / "report.dcm")
 
 
 def printed(container: Dataset) -> Iterator[str]:

@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 
 from dicom_node.records import ResultKind
 from dicom_node.results import ResultRequest, write_results
+from dicom_node.results.part10 import write_part10
+from dicom_node.results.segmentation import build_segmentation
+from dicom_node.results.study_header import read_study_header
 from inference.findings import Mask, Region, Status
 from inference.volume import Volume
 
@@ -19,8 +22,11 @@ MakeRequest = Callable[..., ResultRequest]
 
 
 def segmented(request: ResultRequest, folder: Path) -> Segmentation:
-    (path,) = [item.path for item in write_results(request, folder) if item.kind is ResultKind.SEGMENTATION]
-    return highdicom.seg.segread(path)
+    folder.mkdir()
+    built = build_segmentation(request, read_study_header(request))
+    assert built is not None
+    write_part10(built, folder / "segmentation.dcm")
+    return highdicom.seg.segread(folder / "segmentation.dcm")
 
 
 def read_back(segmentation: Segmentation, number: int, request: ResultRequest) -> NDArray[np.bool_]:

@@ -11,19 +11,22 @@ from numpy.typing import NDArray
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
-from dicom_node.records import ResultKind
-from dicom_node.results import ResultRequest, write_results
+from dicom_node.results import ResultRequest
 from dicom_node.results.key_slices import head_first, key_slices, presentation
+from dicom_node.results.part10 import write_part10
 from dicom_node.results.picture import PAGE_PX, TEXT_PAGE_PX
 from dicom_node.results.regions import REGIONS
+from dicom_node.results.study_header import read_study_header
+from dicom_node.results.summary import build_summary
 from inference.findings import Status
 
 MakeRequest = Callable[..., ResultRequest]
 
 
 def summary(request: ResultRequest, folder: Path) -> Dataset:
-    (path,) = [item.path for item in write_results(request, folder) if item.kind is ResultKind.SUMMARY]
-    return dcmread(path)
+    folder.mkdir()
+    write_part10(build_summary(request, read_study_header(request)), folder / "summary.dcm")
+    return dcmread(folder / "summary.dcm")
 
 
 def grid(columns: tuple[float, ...], rows: tuple[float, ...]) -> NDArray[np.float64]:

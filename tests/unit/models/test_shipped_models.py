@@ -1,0 +1,90 @@
+"""The committed graphs against their specifications, cards and stated figures."""
+
+import hashlib
+import re
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto
+
+from inference.engines.embedded import EmbeddedEngine
+from inference.model import Model
+from inference.models import MODELS
+from inference.phantoms import chest_ct
+from inference.training.evaluation import evaluate
+
+REPOSITORY = Path(__file__).parents[3] / "triton_models"
+LARGEST_BYTES = 10_000_000
+NUMPY_TO_ONNX = {"float16": TensorProto.FLOAT16, "uint8": TensorProto.UINT8}
+OPERATORS = {
+    *("Add", "Cast", "Concat", "Constant", "Conv", "Div", "Gather", "Greater", "MaxPool", "Mul", "Relu", "Reshape"),
+    *("Resize", "Slice", "Squeeze", "Transpose", "DepthToSpace", "SpaceToDepth"),
+}
+"""What every engine we mean to serve with knows, TensorRT included."""
+
+each_model = pytest.mark.parametrize("model", MODELS, ids=lambda model: model.spec.name)
+
+
+def folder(model: Model) -> Path:
+    return REPOSITORY / model.spec.name
+
+
+def card(model: Model) -> str:
+    return (folder(model) / "CARD.md").read_text(encoding="utf-8")
+
+
+@each_model
+def test_graph_keeps_the_specification(model: Model) -> None:
+    file = folder(model) / model.spec.version / "model.onnx"
+    assert file.stat().st_size <= LARGEST_BYTES
+    graph = onnx.load(file)
+    onnx.checker.check_model(graph)
+    assert [one.version for one in graph.opset_import if one.domain == ""] == [20]
+    for tensors, specs in ((graph.graph.input, model.spec.inputs), (graph.graph.output, model.spec.outputs)):
+        assert [one.name for one in tensors] == [one.name for one in specs]
+        for one, spec in zip(tensors, specs, strict=True):
+            assert one.type.tensor_type.elem_type == NUMPY_TO_ONNX[spec.dtype]
+            batch, *rest = one.type.tensor_type.shape.dim
+            assert batch.dim_param
+            assert not batch.dim_value
+            assert tuple(axis.dim_value for axis in rest) == spec.shape
+    assert {node.op_type for node in graph.graph.node} <= OPERATORS
+
+
+@each_model
+def test_card_describes_these_weights(model: Model) -> None:
+    weights = (folder(model) / model.spec.version / "model.onnx").read_bytes()
+    text = card(model)
+    assert f"SHA-256: `{hashlib.sha256(weights).hexdigest()}`" in text
+    assert model.spec.licence in text
+    assert "Must not be used" in text
+    assert "BY-NC-SA" in (folder(model) / "LICENSE").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def engine() -> EmbeddedEngine:
+    return EmbeddedEngine(repository=REPOSITORY)
+
+
+def test_models_see_phantoms_that_they_never_saw(engine: EmbeddedEngine) -> None:
+    """Pictures alone; what the pipeline makes of them is tested with the pipeline."""
+    phantom = chest_ct(seed=41, slices=20, size_px=256)
+    truths = {"lungs_unet": phantom.left_lung | phantom.right_lung, "infection_unet": phantom.infected}
+    for model in MODELS:
+        marked = model.interpret(engine.run(model.spec, model.prepare(phantom.volume)), phantom.volume) > 0
+        truth = truths[model.spec.name]
+        dice = 2 * np.count_nonzero(marked & truth) / (np.count_nonzero(marked) + np.count_nonzero(truth))
+        assert dice >= {"lungs_unet": 0.93, "infection_unet": 0.70}[model.spec.name]
+
+
+@pytest.mark.real_data
+@each_model
+def test_figures_of_the_card_are_true(model: Model, engine: EmbeddedEngine, shared_data: Path) -> None:
+    """One validation patient, the smallest; the command in the card gives all of them."""
+    patient = "radiopaedia_4_85506_1"
+    stated = re.search(rf"{patient} +\| +([\d.]+)", card(model))
+    assert stated
+    figures = evaluate(model, engine, shared_data / "covid19_ct_seg_png", (patient,))
+    assert figures["patients"][patient]["dice"] == pytest.approx(float(stated[1]), abs=0.01)

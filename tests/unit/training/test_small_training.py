@@ -1,0 +1,103 @@
+"""A training run of seconds: it learns, repeats itself, and exports what it learned."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="the training extra is not installed")
+
+from inference.engines.embedded import EmbeddedEngine  # noqa: E402
+from inference.models import LungsUnet  # noqa: E402
+from inference.training.augmentation import augment  # noqa: E402
+from inference.training.evaluation import mark  # noqa: E402
+from inference.training.export import export_onnx  # noqa: E402
+from inference.training.pictures import Pictures, phantom_pictures  # noqa: E402
+from inference.training.recipes import RECIPES, Recipe  # noqa: E402
+from inference.training.trainer import segmentation_loss, train  # noqa: E402
+
+RECIPE = Recipe(model="lungs_unet", widths=(4, 8, 8), steps=40, batch=4, learning_rate=1e-2, validate_every=20)
+
+
+def discs(count: int, size: int, seed: int) -> Pictures:
+    """Dark discs on a bright ground: what a lung is to a network that knows nothing yet."""
+    random = np.random.default_rng(seed)
+    rows, columns = np.ogrid[:size, :size]
+    middles = random.uniform(0.3 * size, 0.7 * size, (count, 2))
+    masks = np.stack([(rows - y) ** 2 + (columns - x) ** 2 < (0.2 * size) ** 2 for y, x in middles])
+    grey = np.where(masks, 60, 180) + random.normal(0, 10, masks.shape)
+    return Pictures(grey=grey.clip(0, 255).astype(np.uint8), palette=masks.astype(np.uint8))
+
+
+def run(out: Path) -> "torch.nn.Module":
+    pictures = discs(24, 64, seed=1)
+    return train(RECIPE, real=pictures, phantoms=pictures, validation=discs(8, 64, seed=2), out=out, progress=False)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple["torch.nn.Module", Path]:
+    out = tmp_path_factory.mktemp("training")
+    return run(out), out
+
+
+def test_training_learns_and_keeps_the_best(trained: tuple["torch.nn.Module", Path]) -> None:
+    network, out = trained
+    held_back = discs(8, 64, seed=3)
+    grey = torch.from_numpy(held_back.grey[:, None] / np.float32(255))
+    target = torch.from_numpy(held_back.palette[:, None].astype(np.float32))
+    with torch.inference_mode():
+        loss = segmentation_loss(network(grey), target).item()
+        nothing = segmentation_loss(torch.zeros_like(target), target).item()
+    assert loss < 0.5 * nothing
+    dices = [float(line.split(",")[3]) for line in (out / "curve.csv").read_text().splitlines()[1:]]
+    assert len(dices) == 2
+    assert max(dices) > 0.8
+
+
+def test_the_same_seed_gives_the_same_weights(trained: tuple["torch.nn.Module", Path], tmp_path: Path) -> None:
+    again = run(tmp_path)
+    for name, weights in trained[0].state_dict().items():
+        assert torch.allclose(weights, again.state_dict()[name], atol=1e-4), name
+
+
+@pytest.mark.filterwarnings("default")  # torch's exporter warns of its own deprecations
+def test_the_graph_equals_the_network(trained: tuple["torch.nn.Module", Path], tmp_path: Path) -> None:
+    model = LungsUnet()
+    target = tmp_path / "lungs_unet" / "1" / "model.onnx"
+    served = export_onnx(trained[0], threshold=0.4, spec=model.spec, target=target)
+    pictures = discs(5, 256, seed=4)
+    with torch.inference_mode():
+        expected = served(torch.from_numpy(pictures.grey[:, None].astype(np.float16))).numpy()
+    marked = mark(model, EmbeddedEngine(repository=tmp_path, threads=1), pictures)
+    assert 0.02 < expected.mean() < 0.98
+    assert np.mean(marked != expected.astype(bool)) <= 1e-4
+
+
+def test_augmentation_keeps_mask_and_picture_together() -> None:
+    pictures = discs(6, 64, seed=5)
+    grey = torch.from_numpy(pictures.grey[:, None] / np.float32(255))
+    target = torch.from_numpy(pictures.palette[:, None].astype(np.float32))
+    changed, changed_target = augment(grey, target, torch.Generator().manual_seed(0))
+    assert changed.shape == grey.shape
+    assert changed.min() >= 0.0
+    assert changed.max() <= 1.0
+    assert set(changed_target.unique().tolist()) <= {0.0, 1.0}
+    for one, mask in zip(changed[:, 0], changed_target[:, 0], strict=True):
+        inside = torch.nn.functional.max_pool2d(mask[None, None], 5, stride=1, padding=2)[0, 0]
+        assert one[mask > 0].mean() < one[(inside == 0) & (one > 0)].mean()  # discs stay the dark part
+    assert not torch.equal(target, changed_target)
+
+
+def test_phantom_pictures_hold_lungs_with_and_without_lesions() -> None:
+    pictures = phantom_pictures(seeds=(0, 1), slices=6)
+    assert pictures.grey.shape == pictures.palette.shape == (12, 256, 256)
+    assert (pictures.palette[:6] == 2).any()
+    assert not (pictures.palette[6:] >= 2).any()
+    assert pictures.target("lungs_unet").sum() > pictures.target("infection_unet").sum()
+
+
+def test_recipes_are_for_the_shipped_models() -> None:
+    from inference.models import MODELS
+
+    assert set(RECIPES) == {model.spec.name for model in MODELS}
+    assert all(min(recipe.phantom_seeds) >= 1000 for recipe in RECIPES.values())  # others are for tests and demo

@@ -112,6 +112,8 @@ class StorageScp:
         if admission.reject is not None:
             log.warning("association_rejected", **_peer(event.assoc), reason=admission.reason)
             event.assoc.acse.send_reject(REJECTED_PERMANENT, SOURCE_SERVICE_USER, int(admission.reject))
+            # pynetdicom closes the socket as soon as this handler returns: wait until the rejection has gone out.
+            event.assoc.kill()
             return
         with self._lock:
             self._traffic[event.assoc] = _Traffic(association=event.assoc)

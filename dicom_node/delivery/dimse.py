@@ -149,26 +149,34 @@ def store(association: Association, outgoing: Outgoing) -> SendOutcome:
     accepted = {
         (str(context.abstract_syntax), str(context.transfer_syntax[0])) for context in association.accepted_contexts
     }
-    syntaxes = (outgoing.transfer_syntax_uid, str(ImplicitVRLittleEndian))
+    # pynetdicom turns uncompressed data sets into the accepted uncompressed syntax by itself; compressed ones stay.
+    syntaxes = {outgoing.transfer_syntax_uid}
+    if outgoing.transfer_syntax_uid in UNCOMPRESSED:
+        syntaxes.add(str(ImplicitVRLittleEndian))
     if not any((outgoing.sop_class_uid, syntax) in accepted for syntax in syntaxes):
-        return SendOutcome(
-            sop_instance_uid=outgoing.sop_instance_uid,
-            accepted=False,
-            transient=False,
-            status=None,
-            message="the destination does not take this SOP class in this transfer syntax",
-        )
+        return _refused(outgoing, "the destination does not take this SOP class in this transfer syntax")
     if not association.is_established:
         raise PeerUnavailable("the destination ended the association")
     try:
         dataset = pydicom.dcmread(outgoing.path)
-        if (outgoing.sop_class_uid, outgoing.transfer_syntax_uid) not in accepted:
-            dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
+    except UNREADABLE as error:
+        log.error("outgoing_file_unreadable", file=outgoing.path.name, error=type(error).__name__)
+        return _refused(outgoing, "the file cannot be read")
+    try:
         answer = association.send_c_store(dataset)
-    except (ValueError, RuntimeError) as error:
-        # pynetdicom's words for "not established any more" and "no context"; neither quotes the data set.
+    except RuntimeError as error:
         raise PeerUnavailable("the destination ended the association while an object was sent") from error
+    except (ValueError, AttributeError) as error:
+        # pynetdicom cannot encode it, now or later; the text may quote the data set, so only its kind is told.
+        log.error("outgoing_file_not_encodable", file=outgoing.path.name, error=type(error).__name__)
+        return _refused(outgoing, "the file cannot be encoded for this destination")
     return _outcome(outgoing.sop_instance_uid, answer)
+
+
+def _refused(outgoing: Outgoing, message: str) -> SendOutcome:
+    return SendOutcome(
+        sop_instance_uid=outgoing.sop_instance_uid, accepted=False, transient=False, status=None, message=message
+    )
 
 
 def _outcome(sop_instance_uid: str, answer: Dataset) -> SendOutcome:

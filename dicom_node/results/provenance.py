@@ -81,9 +81,8 @@ def sign(result: Dataset, kind: ResultKind, request: ResultRequest, header: Stud
 
 def _date(result: Dataset, request: ResultRequest, header: StudyHeader) -> None:
     """Dates in the time zone that the source's own dates are in, because one offset counts for all of them."""
-    moment = request.created_at
+    moment = local_moment(request, header)
     if header.timezone_offset:
-        moment = moment.astimezone(_timezone(header.timezone_offset))
         result.TimezoneOffsetFromUTC = header.timezone_offset
     day, clock = moment.strftime("%Y%m%d"), moment.strftime("%H%M%S")
     result.InstanceCreationDate = result.SeriesDate = result.ContentDate = day

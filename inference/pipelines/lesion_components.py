@@ -17,8 +17,9 @@ from inference.volume import Volume
 
 Mask3D = NDArray[np.bool_]
 
-SMALLEST_LESION_ML = 0.2
-"""Smaller components are dropped: a sphere of 7 mm, at the limit of what the models were taught to outline."""
+SMALLEST_LESION_ML = 3.0
+"""Smaller components are dropped: a sphere of 18 mm. Of the 35 components that the model marks in a patient read as
+normal (COVID-CT-MD) 33 are smaller; of a diseased one it costs 2 % of the infected volume and no labelled slice."""
 FEWEST_SLICES = 2
 """Components seen in one slice only are dropped where slices lie close together (``THICK_SLICE_MM``)."""
 THICK_SLICE_MM = 4.0

@@ -10,11 +10,11 @@ from inference.pipelines.working_grid import bounding_box, cropped, enlarged, re
 from inference.volume import Volume
 
 SHAPE = (20, 40, 40)
-"""Of 1 × 1 × 2 mm: 500 voxels are a millilitre."""
+"""Of 4 × 4 × 2 mm."""
 
 
 def _volume(spacing_z_mm: float = 2.0) -> Volume:
-    affine = np.diag([1.0, 1.0, spacing_z_mm, 1.0])
+    affine = np.diag([4.0, 4.0, spacing_z_mm, 1.0])
     affine[:3, 3] = -20, -20, 100
     array_zyx = np.full(SHAPE, -850, np.int16)
     array_zyx[5:9] = -400
@@ -37,9 +37,9 @@ def test_a_lesion_is_measured() -> None:
 
     assert lesion.number == 1
     assert lesion.side is Side.LEFT
-    assert lesion.volume_ml == pytest.approx(4 * 10 * 8 * 2 / 1000)
-    assert lesion.extent_xyz_mm == pytest.approx((8, 10, 8))
-    assert lesion.centroid_mm == pytest.approx((-20 + 25.5, -20 + 14.5, 100 + 2 * 6.5))
+    assert lesion.volume_ml == pytest.approx(4 * 10 * 8 * 32 / 1000)
+    assert lesion.extent_xyz_mm == pytest.approx((32, 40, 8))
+    assert lesion.centroid_mm == pytest.approx((-20 + 4 * 25.5, -20 + 4 * 14.5, 100 + 2 * 6.5))
     assert lesion.slices == (5, 8)
     assert lesion.mean_hu == pytest.approx(-400)
 
@@ -61,7 +61,7 @@ def test_lesions_are_numbered_by_falling_volume_and_touch_at_corners() -> None:
     ("z", "side_px", "spacing_z_mm", "kept"),
     [
         (slice(5, 7), 8, 2.0, True),
-        (slice(5, 7), 7, 2.0, False),  # 0.196 ml
+        (slice(5, 7), 6, 2.0, False),  # 2.3 ml
         (slice(5, 6), 12, 2.0, False),  # one slice of many
         (slice(5, 6), 12, 5.0, True),  # one slice, but slices lie far apart
     ],

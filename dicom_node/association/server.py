@@ -110,7 +110,9 @@ class StorageScp:
             peers=self._settings.peers,
         )
         if admission.reject is not None:
-            log.warning("association_rejected", **_peer(event.assoc), reason=admission.reason)
+            # pynetdicom fills in the requestor's AE title only after this event.
+            peer = _peer(event.assoc) | {"calling_ae": str(request.calling_ae_title).strip()}
+            log.warning("association_rejected", **peer, reason=admission.reason)
             event.assoc.acse.send_reject(REJECTED_PERMANENT, SOURCE_SERVICE_USER, int(admission.reject))
             # pynetdicom closes the socket as soon as this handler returns: wait until the rejection has gone out.
             event.assoc.kill()

@@ -1,5 +1,6 @@
 """A Storage SCU on pynetdicom (PS3.4 Annex B). Foreign exceptions and empty answers are translated here, once."""
 
+import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -74,7 +75,14 @@ class DimseDestination:
 
     def send(self, objects: Sequence[ResultObject]) -> Iterator[SendOutcome]:
         """See ``Destination.send``."""
-        outgoing = [describe(one.path) for one in objects]
+        outgoing = []
+        for result in objects:
+            try:
+                outgoing.append(describe(result.path))
+            except (*UNREADABLE, AttributeError):
+                yield _unreadable(result.sop_instance_uid, result.path)
+        if not outgoing:
+            return
         with associated(
             self._address,
             calling_ae=self._calling_ae,
@@ -137,11 +145,19 @@ def associated(
     association = ae.associate(address.host, address.port, ae_title=address.ae_title, max_pdu=MAXIMUM_PDU_BYTES)
     if not association.is_established:
         raise PeerUnavailable(f"{address} {_why_not(association)}")
+    connection = association.dul.socket
+    tcp = None if connection is None else connection.socket
     try:
         yield association
     finally:
-        if association.is_established:
-            association.release()
+        _end(association, tcp)
+
+
+def _end(association: Association, tcp: socket.socket | None) -> None:
+    if association.is_established:
+        association.release()
+    elif tcp is not None:
+        tcp.close()  # pynetdicom leaves it to the garbage collector where the peer vanished
 
 
 def store(association: Association, outgoing: Outgoing) -> SendOutcome:
@@ -154,14 +170,15 @@ def store(association: Association, outgoing: Outgoing) -> SendOutcome:
     if outgoing.transfer_syntax_uid in UNCOMPRESSED:
         syntaxes.add(str(ImplicitVRLittleEndian))
     if not any((outgoing.sop_class_uid, syntax) in accepted for syntax in syntaxes):
-        return _refused(outgoing, "the destination does not take this SOP class in this transfer syntax")
+        return _refused(
+            outgoing.sop_instance_uid, "the destination does not take this SOP class in this transfer syntax"
+        )
     if not association.is_established:
         raise PeerUnavailable("the destination ended the association")
     try:
         dataset = pydicom.dcmread(outgoing.path)
-    except UNREADABLE as error:
-        log.error("outgoing_file_unreadable", file=outgoing.path.name, error=type(error).__name__)
-        return _refused(outgoing, "the file cannot be read")
+    except UNREADABLE:
+        return _unreadable(outgoing.sop_instance_uid, outgoing.path)
     try:
         answer = association.send_c_store(dataset)
     except RuntimeError as error:
@@ -169,14 +186,17 @@ def store(association: Association, outgoing: Outgoing) -> SendOutcome:
     except (ValueError, AttributeError) as error:
         # pynetdicom cannot encode it, now or later; the text may quote the data set, so only its kind is told.
         log.error("outgoing_file_not_encodable", file=outgoing.path.name, error=type(error).__name__)
-        return _refused(outgoing, "the file cannot be encoded for this destination")
+        return _refused(outgoing.sop_instance_uid, "the file cannot be encoded for this destination")
     return _outcome(outgoing.sop_instance_uid, answer)
 
 
-def _refused(outgoing: Outgoing, message: str) -> SendOutcome:
-    return SendOutcome(
-        sop_instance_uid=outgoing.sop_instance_uid, accepted=False, transient=False, status=None, message=message
-    )
+def _refused(sop_instance_uid: str, message: str) -> SendOutcome:
+    return SendOutcome(sop_instance_uid=sop_instance_uid, accepted=False, transient=False, status=None, message=message)
+
+
+def _unreadable(sop_instance_uid: str, path: Path) -> SendOutcome:
+    log.error("outgoing_file_unreadable", file=path.name, sop_instance_uid=sop_instance_uid)
+    return _refused(sop_instance_uid, "the file cannot be read")
 
 
 def _outcome(sop_instance_uid: str, answer: Dataset) -> SendOutcome:

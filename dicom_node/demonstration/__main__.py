@@ -45,7 +45,9 @@ def demonstrate(kind: str, engine: str, out: Path, slices: int, size_px: int) ->
     out.mkdir(parents=True)
     click.echo("1 generate   a chest CT phantom with lesions (synthetic, no patient)")
     with Stopwatch() as generated:
-        study = write_phantom_study(out, kind=kind, slices=slices, size_px=size_px, seed=DEMO_SEED, normal=False)
+        study = write_phantom_study(
+            out / "study", kind=kind, slices=slices, size_px=size_px, seed=DEMO_SEED, truth_folder=out / "truth"
+        )
     with Archive(out / "archive", ae_title=ARCHIVE_AE) as archive, _node(out, archive.port) as node:
         click.echo(f"2 send       {slices} instances by C-STORE to {NODE_AE} on port {node.dicom_port}")
         with Stopwatch() as sent:

@@ -19,7 +19,8 @@ from dicom_node.errors import PeerUnavailable
 POLL_S = 0.1
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 60.0
-Answer = dict[str, Any]
+Answer = Any
+"""JSON: an object, or a list."""
 
 
 class NodeProcess:
@@ -60,7 +61,7 @@ class NodeProcess:
         while time.monotonic() < deadline and self._process.poll() is None:
             started = self._event("node_started", offset)
             if started is not None:
-                self.dicom_port, self.web_port = started["dicom_port"], started["web_port"]
+                self.dicom_port, self.web_port = int(started["dicom_port"]), int(started["web_port"])
                 return
             time.sleep(POLL_S)
         raise PeerUnavailable(f"the node did not start; its log is {self.log}")

@@ -10,14 +10,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from dicom_node.delivery import Address, send_folder
+from dicom_node.demonstration.node_process import NodeProcess
 from dicom_node.demonstration.phantom_study import PhantomStudy, write_phantom_study
+from dicom_node.errors import NodeError
 from tests.orthanc_server import OrthancServer
 
-from dicom_node.demonstration.node_process import NodeProcess
-from dicom_node.errors import NodeError
-
 STUDIES = 20
+SLICES = 24
 SENDERS = 4
 KILLS = 10
 SETTLE_S = 6.0
@@ -30,7 +31,14 @@ pytestmark = [pytest.mark.journey, pytest.mark.timeout(800)]
 @pytest.fixture
 def studies(tmp_path: Path) -> list[PhantomStudy]:
     return [
-        write_phantom_study(tmp_path / f"study{number}", kind="ct", slices=24, size_px=128, seed=number, normal=False)
+        write_phantom_study(
+            tmp_path / f"study{number}",
+            kind="ct",
+            slices=SLICES,
+            size_px=128,
+            seed=number,
+            truth_folder=tmp_path / f"truth{number}",
+        )
         for number in range(STUDIES)
     ]
 
@@ -79,6 +87,6 @@ def test_every_study_ends_once_at_the_pacs(tmp_path: Path, studies: list[Phantom
             assert overview is not None
             assert overview["state"] == "done", overview["reason"]
             assert overview["generation"] == 1
-            assert sum(series["instances"] for series in overview["series"]) == 24
+            assert sum(series["instances"] for series in overview["series"]) == SLICES
             modalities = sorted(orthanc.modalities_of(study.study_uid))
             assert modalities == ["OT", "SEG", "SR"], (study.study_uid, modalities)

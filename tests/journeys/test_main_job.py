@@ -6,15 +6,23 @@ from pathlib import Path
 import highdicom as hd
 import pydicom
 import pytest
-from dicom_node.demonstration.phantom_study import write_phantom_study
-from tests.orthanc_server import OrthancServer
 
 from dicom_node.demonstration.node_process import NodeProcess
 from dicom_node.demonstration.overlap import dice_against_truth
+from dicom_node.demonstration.phantom_study import PhantomStudy, write_phantom_study
+from tests.orthanc_server import OrthancServer
 
 pytestmark = [pytest.mark.journey, pytest.mark.timeout(600)]
 SETTLE_S = 3.0
 SEG, SR, SC = "1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.88.33", "1.2.840.10008.5.1.4.1.1.7"
+
+
+def generated(folder: Path, *, slices: int, size_px: int, seed: int, normal: bool) -> PhantomStudy:
+    """A phantom study; its truth lies beside its folder, not in it, so that it is not sent."""
+    return write_phantom_study(
+        folder / "study", kind="ct", slices=slices, size_px=size_px, seed=seed, normal=normal,
+        truth_folder=folder / "truth",
+    )  # fmt: skip
 
 
 def dciodvfy_errors(path: Path) -> list[str]:
@@ -50,7 +58,6 @@ def downloaded(orthanc: OrthancServer, study_uid: str, folder: Path) -> dict[str
 @pytest.mark.real_data
 def test_real_study_in_jpeg_lossless_comes_back_with_its_results(tmp_path: Path, shared_data: Path) -> None:
     folder = shared_data / "covid_ct_md" / "P002_covid"
-    originals = [pydicom.dcmread(path, stop_before_pixels=True) for path in sorted(folder.rglob("*.dcm"))]
     with OrthancServer(tmp_path / "orthanc") as orthanc:
         destination = f"pacs=ORTHANC@127.0.0.1:{orthanc.dicom_port}"
         with NodeProcess(tmp_path / "node", ["--settle", str(SETTLE_S), "--destination", destination]) as node:
@@ -67,7 +74,7 @@ def test_real_study_in_jpeg_lossless_comes_back_with_its_results(tmp_path: Path,
     for path in results.values():
         assert dciodvfy_errors(path) == []
         header = pydicom.dcmread(path, stop_before_pixels=True)
-        assert header.PatientID == originals[0].PatientID
+        assert header.PatientID == received[0].PatientID
         assert header.SeriesInstanceUID not in {instance.SeriesInstanceUID for instance in received}
     position = {instance.SOPInstanceUID: list(instance.ImagePositionPatient) for instance in received}
     segmentation = hd.seg.segread(results[SEG])
@@ -80,7 +87,7 @@ def test_real_study_in_jpeg_lossless_comes_back_with_its_results(tmp_path: Path,
 
 
 def test_generated_study_in_plain_syntax_agrees_with_its_truth(tmp_path: Path) -> None:
-    study = write_phantom_study(tmp_path / "study", kind="ct", slices=60, size_px=256, seed=11, normal=False)
+    study = generated(tmp_path, slices=60, size_px=256, seed=11, normal=False)
     with OrthancServer(tmp_path / "orthanc") as orthanc:
         destination = f"pacs=ORTHANC@127.0.0.1:{orthanc.dicom_port}"
         with NodeProcess(tmp_path / "node", ["--settle", "1", "--destination", destination]) as node:
@@ -96,7 +103,7 @@ def test_generated_study_in_plain_syntax_agrees_with_its_truth(tmp_path: Path) -
 
 
 def test_destination_that_comes_back_gets_everything(tmp_path: Path) -> None:
-    study = write_phantom_study(tmp_path / "study", kind="ct", slices=24, size_px=128, seed=3, normal=False)
+    study = generated(tmp_path, slices=24, size_px=128, seed=3, normal=False)
     with OrthancServer(tmp_path / "orthanc") as orthanc:
         port = orthanc.dicom_port
     with NodeProcess(tmp_path / "node", ["--settle", "1", "--destination", f"pacs=ORTHANC@127.0.0.1:{port}"]) as node:
@@ -113,7 +120,7 @@ def test_destination_that_comes_back_gets_everything(tmp_path: Path) -> None:
 
 
 def test_log_has_json_lines_and_no_patient(tmp_path: Path) -> None:
-    study = write_phantom_study(tmp_path / "study", kind="ct", slices=24, size_px=128, seed=4, normal=True)
+    study = generated(tmp_path, slices=24, size_px=128, seed=4, normal=True)
     header = pydicom.dcmread(next(study.folder.glob("*.dcm")), stop_before_pixels=True)
     with NodeProcess(tmp_path / "node", ["--settle", "0.5"]) as node:
         send_with_dcmtk(study.folder, node.dicom_port, "-xe")

@@ -67,7 +67,7 @@ def verify(config: Path | None, data_dir: Path | None) -> None:
 @click.argument("name")
 @click.option("--data", required=True, type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False))
-@click.option("--steps", type=click.IntRange(min=1), help="Another length than the recipe's.")
+@click.option("--steps", type=click.IntRange(min=1), help="One stage of that length instead of the recipe's.")
 def train(name: str, data: Path, out: Path, steps: int | None) -> None:
     """Train a model by its recipe on a folder of PNG pairs; write the graph and its figures to --out."""
     try:

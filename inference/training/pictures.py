@@ -20,6 +20,8 @@ from inference.phantoms import chest_ct
 LUNG, LESION = 1, 2
 """Palette: lung from 1 on, lesion from 2 on."""
 SPLITS = Path(__file__).parent / "splits"
+SMALLEST_HALF_LUNG_PX = 1000
+"""Lung in a half picture that is worth mirroring: 20 cm²."""
 LUNG_WINDOW_HU = (-1250, 250)
 """Radiopaedia's cases had been cut to about this window before they were stretched."""
 
@@ -90,6 +92,38 @@ def phantom_pictures(*, seeds: Sequence[int], slices: int) -> Pictures:
         lungs = phantom.left_lung | phantom.right_lung
         palette += list(np.where(phantom.infected, LESION, lungs * LUNG).astype(np.uint8))
     return Pictures(grey=np.stack(grey), palette=np.stack(palette))
+
+
+def mirrored_normals(pictures: Pictures) -> Pictures:
+    """Lesion-free pictures made of real ones: the half without lesion, and its mirror image in place of the other.
+
+    Every public picture holds lesion; a model that saw nothing else would learn to find one in each. May be empty.
+    """
+    grey, palette = [], []
+    for one, mask in zip(pictures.grey, pictures.palette, strict=True):
+        columns = np.flatnonzero((mask >= LUNG).any(axis=0))
+        if not len(columns):
+            continue
+        middle = int(columns[0] + columns[-1] + 1) // 2
+        for flip in (1, -1):  # the left half of the picture, then the right one
+            seen, truth, axis = one[:, ::flip], mask[:, ::flip], middle if flip == 1 else SIZE_PX - middle
+            half = truth[:, :axis]
+            if (half >= LESION).any() or np.count_nonzero(half) < SMALLEST_HALF_LUNG_PX:
+                continue
+            grey.append(_mirrored(seen, axis))
+            palette.append(_mirrored(truth, axis))
+    if not grey:
+        return Pictures(grey=pictures.grey[:0], palette=pictures.palette[:0])
+    return Pictures(grey=np.stack(grey), palette=np.stack(palette))
+
+
+def _mirrored(picture: NDArray[np.uint8], axis: int) -> NDArray[np.uint8]:
+    """Columns from ``axis`` on replaced by the mirror image of those before; zero where there is nothing to mirror."""
+    result = np.zeros_like(picture)
+    result[:, :axis] = picture[:, :axis]
+    width = min(axis, picture.shape[1] - axis)
+    result[:, axis : axis + width] = picture[:, axis - width : axis][:, ::-1]
+    return result
 
 
 def save_overlay(path: Path, grey: NDArray[np.uint8], mask: NDArray[np.bool_], truth: NDArray[np.bool_]) -> None:

@@ -10,37 +10,37 @@ import torch
 
 from inference.engines.embedded import EmbeddedEngine
 from inference.model import Model
-from inference.training.evaluation import best_threshold, evaluate
+from inference.training.evaluation import choose_threshold, evaluate
 from inference.training.export import export_onnx
 from inference.training.pictures import Pictures, phantom_pictures, read_cases, read_split
 from inference.training.recipes import RECIPES
-from inference.training.trainer import GREY_LEVELS, train
+from inference.training.trainer import GREY_LEVELS, Material, train
 
 SPLIT = "covid19_ct_seg_png"
 
 
 def train_and_export(model: Model, *, data: Path, out: Path, steps: int | None, progress: bool) -> dict[str, Any]:
-    """Run the shipped recipe (``steps``: another length); ``out`` gets ``<name>/1/model.onnx`` and ``figures.json``.
+    """Run the shipped recipe (``steps``: one cycle of that length).
+
+    ``out`` gets ``<name>/1/model.onnx`` and ``figures.json``.
 
     Returns the figures on the validation patients, whom only the threshold and the choice of weights have seen.
     """
     recipe = RECIPES[model.spec.name]
     if steps is not None:
-        recipe = replace(recipe, steps=steps)
+        recipe = replace(recipe, cycles=(replace(recipe.cycles[0], steps=steps),))
     patients, validation_patients = read_split(SPLIT)
     validation = read_cases(data, validation_patients)
-    network = train(
-        recipe,
+    material = Material(
         real=read_cases(data, patients),
         phantoms=phantom_pictures(seeds=recipe.phantom_seeds, slices=recipe.phantom_slices),
         validation=validation,
-        out=out,
-        progress=progress,
     )
-    threshold, _ = best_threshold(probabilities(network, validation), validation.target(model.spec.name))
+    network = train(recipe, material, out=out, progress=progress)
+    threshold = choose_threshold(probabilities(network, validation), validation.target(model.spec.name))
     export_onnx(network, threshold=threshold, spec=model.spec, target=out / model.spec.name / "1" / "model.onnx")
     figures = evaluate(model, EmbeddedEngine(repository=out), data, validation_patients)
-    figures |= {"threshold": threshold, "steps": recipe.steps}
+    figures |= {"threshold": threshold, "steps": sum(cycle.steps for cycle in recipe.cycles)}
     (out / "figures.json").write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     return figures
 

@@ -5,72 +5,105 @@ Mixed precision: bfloat16 where the processor or GPU has it in hardware.
 
 import csv
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from inference.networks.unet import UNet2d
 from inference.training.augmentation import augment
-from inference.training.pictures import Pictures
-from inference.training.recipes import Recipe
+from inference.training.pictures import Pictures, mirrored_normals
+from inference.training.recipes import Cycle, Recipe
 
 GREY_LEVELS = 255.0
 VALIDATION_PICTURES = 96
 """Evenly spread over the validation patients; the whole of them is for ``evaluate``."""
 DICE_SMOOTHING = 1.0
+AVERAGE_DECAY = 0.98
+"""Of the running average of weights: it looks back some fifty steps."""
 
 
-def train(
-    recipe: Recipe, *, real: Pictures, phantoms: Pictures, validation: Pictures, out: Path, progress: bool = True
-) -> UNet2d:
-    """Train, write ``best.pt`` and ``curve.csv`` into ``out``, and return the network with the best weights."""
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Material:
+    """What a recipe learns from."""
+
+    real: Pictures
+    phantoms: Pictures
+    validation: Pictures
+
+
+def train(recipe: Recipe, material: Material, *, out: Path, start: Path | None = None, progress: bool = True) -> UNet2d:
+    """Train, write ``best.pt`` and ``curve.csv`` into ``out``, and return the network with the best weights.
+
+    ``start``: weights to begin with instead of random ones.
+    """
     out.mkdir(parents=True, exist_ok=True)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(recipe.seed)
     network = UNet2d(recipe.widths).to(device)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
-    optimiser = torch.optim.AdamW(
-        network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=device.type == "cuda"
-    )
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, max_lr=recipe.learning_rate, total_steps=recipe.steps, pct_start=0.15
-    )
-    batches = _Batches(recipe, real, phantoms, device)
+    if start is not None:
+        network.load_state_dict(torch.load(start, map_location=device, weights_only=True))
     best = -1.0
-    started = time.monotonic()
     with (out / "curve.csv").open("w", newline="", encoding="utf-8") as file:
         curve = csv.writer(file)
-        curve.writerow(["step", "seconds", "loss", "validation_dice"])
-        bar = tqdm(range(1, recipe.steps + 1), desc=recipe.model, unit="step", disable=not progress)
-        running = 0.0
-        for step in bar:
-            network.train()
-            grey, target = batches.draw()
-            with torch.autocast(device.type, torch.bfloat16):
-                logits = network(grey)
-            loss = segmentation_loss(logits.float(), target)
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-            optimiser.step()
-            schedule.step()
-            running = loss.item() if step == 1 else 0.95 * running + 0.05 * loss.item()
-            if step % recipe.validate_every == 0 or step == recipe.steps:
-                dice = validate(network, validation, recipe.model, device)
-                curve.writerow([step, round(time.monotonic() - started, 1), round(running, 5), round(dice, 5)])
+        curve.writerow(["cycle", "step", "seconds", "loss", "validation_dice"])
+        for number, cycle in enumerate(recipe.cycles):
+            batches = _Batches(recipe, cycle, material, device)
+            progressed = _run_cycle(recipe, cycle, network, batches, progress=progress)
+            for step, seconds, loss, current in progressed:
+                dice = validate(current, material.validation, recipe.model, device)
+                curve.writerow([number + 1, step, round(seconds, 1), round(loss, 5), round(dice, 5)])
                 file.flush()
-                bar.set_postfix(loss=f"{running:.3f}", dice=f"{dice:.3f}", best=f"{max(best, dice):.3f}")
                 if dice > best:
                     best = dice
-                    torch.save(network.state_dict(), out / "best.pt")
-    network.load_state_dict(torch.load(out / "best.pt", map_location=device, weights_only=True))
+                    torch.save(current.state_dict(), out / "best.pt")
+            network.load_state_dict(torch.load(out / "best.pt", map_location=device, weights_only=True))
     network.eval()
     return network
+
+
+def _run_cycle(
+    recipe: Recipe, cycle: Cycle, network: UNet2d, batches: "_Batches", *, progress: bool
+) -> Iterator[tuple[int, float, float, UNet2d]]:
+    """Step, seconds, running loss and the network to validate, as often as the recipe wants to validate."""
+    optimiser = torch.optim.AdamW(network.parameters(), lr=cycle.learning_rate, weight_decay=recipe.weight_decay)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, max_lr=cycle.learning_rate, total_steps=cycle.steps, pct_start=0.15
+    )
+    average = AveragedModel(
+        network,
+        multi_avg_fn=get_ema_multi_avg_fn(AVERAGE_DECAY),  # type: ignore[no-untyped-call]
+        use_buffers=True,
+    )
+    started, running = time.monotonic(), 0.0
+    bar = tqdm(range(1, cycle.steps + 1), desc=recipe.model, unit="step", disable=not progress)
+    for step in bar:
+        network.train()
+        grey, target = batches.draw()
+        with torch.autocast(grey.device.type, torch.bfloat16):
+            logits = network(grey)
+        loss = segmentation_loss(logits.float(), target)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimiser.step()
+        schedule.step()
+        if cycle.average:
+            average.update_parameters(network)
+        running = loss.item() if step == 1 else 0.95 * running + 0.05 * loss.item()
+        bar.set_postfix(loss=f"{running:.3f}", refresh=False)
+        if step % recipe.validate_every == 0 or step == cycle.steps:
+            current = average.module if cycle.average else network
+            yield step, time.monotonic() - started, float(running), cast(UNet2d, current)
 
 
 def segmentation_loss(logits: Tensor, target: Tensor) -> Tensor:
@@ -97,13 +130,18 @@ def validate(network: UNet2d, pictures: Pictures, model: str, device: torch.devi
 
 
 class _Batches:
-    """Random batches of real pictures and phantoms in the recipe's proportion."""
+    """Random batches of all kinds of pictures in the recipe's proportion; real ones take what the others leave."""
 
-    def __init__(self, recipe: Recipe, real: Pictures, phantoms: Pictures, device: torch.device) -> None:
+    def __init__(self, recipe: Recipe, cycle: Cycle, material: Material, device: torch.device) -> None:
         self._device = device
-        self._sources = [(one.grey, one.target(recipe.model)) for one in (real, phantoms)]
-        of_phantoms = round(recipe.batch * recipe.phantom_share)
-        self._counts = (recipe.batch - of_phantoms, of_phantoms)
+        extra: list[tuple[Pictures, float]] = [(material.phantoms, recipe.phantom_share)]
+        if cycle.mirrored_share:
+            extra.append((mirrored_normals(material.real), cycle.mirrored_share))
+        extra = [(pictures, share) for pictures, share in extra if len(pictures.grey)]
+        counts = [round(recipe.batch * share) for _, share in extra]
+        self._counts = (recipe.batch - sum(counts), *counts)
+        pictured = (material.real, *(pictures for pictures, _ in extra))
+        self._sources = [(one.grey, one.target(recipe.model)) for one in pictured]
         self._random = np.random.default_rng(recipe.seed)
         self._generator = torch.Generator().manual_seed(recipe.seed)
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from inference.model import Model
 from inference.models import MODELS
 from inference.models.slice_preparation import OUTPUT
 from inference.volume import Volume
@@ -15,7 +16,7 @@ def volume(slices: int, rows: int, columns: int) -> Volume:
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.spec.name)
 @pytest.mark.parametrize(("rows", "columns"), [(256, 256), (512, 512), (384, 640), (192, 128)])
-def test_a_square_lands_on_its_source_pixels(model, rows: int, columns: int) -> None:  # type: ignore[no-untyped-def]
+def test_a_square_lands_on_its_source_pixels(model: Model, rows: int, columns: int) -> None:
     labels = np.zeros((3, 256, 256), np.uint8)
     labels[1, 64:128, 32:96] = 1
     result = model.interpret({OUTPUT.name: labels}, volume(3, rows, columns))

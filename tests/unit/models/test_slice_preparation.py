@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
+from inference.model import Model
 from inference.models import MODELS
 from inference.models.slice_preparation import prepare_slices
 from inference.phantoms import chest_ct
@@ -45,6 +46,6 @@ def test_a_slice_without_contrast_is_no_error() -> None:
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.spec.name)
-def test_all_models_take_this_preparation(model, chest: Volume) -> None:  # type: ignore[no-untyped-def]
+def test_all_models_take_this_preparation(model: Model, chest: Volume) -> None:
     (given,) = model.spec.inputs
     assert np.array_equal(model.prepare(chest)[given.name], prepare_slices(chest.array_zyx))

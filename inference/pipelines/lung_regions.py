@@ -26,6 +26,13 @@ AERATED_HU = (-950, -500)
 """Density of lung tissue that holds air; gas in bowel and trachea lies under it."""
 SMALLEST_AERATED_SHARE = 0.15
 """Of a part of a lung. Below that it is an organ or gas. Severely consolidated lungs keep more than this."""
+GAS_HU = -950
+"""Air outside the body and in bowel lies below."""
+LARGEST_GAS_SHARE = 0.5
+"""Of a part of a lung: more is air beside the body (below a raised arm, say). Even severe emphysema stays below."""
+FAT_HU = (-150, -20)
+LARGEST_FAT_SHARE = 0.5
+"""Of what is marked in one piece in one slice: more is fat (armpit, behind the kidneys). Consolidation is denser."""
 BODY_HU = -300
 """Soft tissue and bone lie above."""
 SMALLEST_SIDE_SHARE = 0.08
@@ -70,14 +77,30 @@ def find_lungs(marked: Mask3D, volume: Volume) -> Lungs:
 
 def _plausible_parts(marked: Mask3D, volume: Volume) -> Mask3D:
     """Without loose parts that are too small or have not the density of lung."""
+    marked = _without_fat(marked, volume)
     labels, count = ndimage.label(marked)
     cells = np.bincount(labels.ravel(), minlength=count + 1)
     aerated = marked & (volume.array_zyx > AERATED_HU[0]) & (volume.array_zyx < AERATED_HU[1])
     aerated_cells = np.bincount(labels[aerated], minlength=count + 1)
+    gas_cells = np.bincount(labels[marked & (volume.array_zyx <= GAS_HU)], minlength=count + 1)
     kept = (cells * volume.voxel_ml >= SMALLEST_PART_ML) & (aerated_cells >= SMALLEST_AERATED_SHARE * cells)
+    kept &= gas_cells <= LARGEST_GAS_SHARE * cells
     kept[0] = False
     plausible: Mask3D = kept[labels]
     return plausible
+
+
+def _without_fat(marked: Mask3D, volume: Volume) -> Mask3D:
+    """Without pieces of single slices that are mostly fat, which may hang on a lung in the slices beside."""
+    result = marked.copy()
+    fat = marked & (volume.array_zyx > FAT_HU[0]) & (volume.array_zyx < FAT_HU[1])
+    for k in np.flatnonzero(fat.any(axis=(1, 2))):
+        count, labels = cv2.connectedComponents(marked[k].astype(np.uint8), connectivity=4)
+        cells = np.bincount(labels.ravel(), minlength=count)
+        dropped = np.bincount(labels[fat[k]], minlength=count) > LARGEST_FAT_SHARE * cells
+        dropped[0] = False
+        result[k] &= ~dropped[labels]
+    return result
 
 
 def _sides(lungs: Mask3D, volume: Volume, *, whole: Volume) -> tuple[Mask3D, Mask3D]:

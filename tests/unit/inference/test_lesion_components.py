@@ -57,6 +57,13 @@ def test_lesions_are_numbered_by_falling_volume_and_touch_at_corners() -> None:
     assert sum(lesion.volume_ml for lesion in lesions) == pytest.approx(infected.sum() * volume.voxel_ml)
 
 
+def test_marks_on_air_are_no_lesion() -> None:
+    volume, infected = _volume(), _box(slice(5, 9), slice(10, 20), slice(22, 30))
+    assert find_components(infected, volume).count == 1
+    volume.array_zyx[infected] = -900
+    assert find_components(infected, volume).count == 0
+
+
 @pytest.mark.parametrize(
     ("z", "side_px", "spacing_z_mm", "kept"),
     [

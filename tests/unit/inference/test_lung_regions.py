@@ -87,6 +87,33 @@ def test_what_is_no_lung_is_left_out(chest: Phantom) -> None:
     assert np.count_nonzero(wrong) * chest.volume.voxel_ml < 5
 
 
+def test_air_beside_the_body_and_fat_are_no_lung(chest: Phantom) -> None:
+    array_zyx = chest.volume.array_zyx.copy()
+    beside = np.zeros(array_zyx.shape, np.bool_)
+    beside[5:35, 2:30, 2:30] = True  # below a raised arm
+    array_zyx[beside] = np.random.default_rng(1).normal(-980, 40, np.count_nonzero(beside))
+    marked = _lungs(chest)
+    top = int(np.flatnonzero(marked.any(axis=(1, 2)))[-1])
+    armpit = np.zeros_like(marked)
+    armpit[top - 1 : top + 1, 70:85, 10:25] = True
+    armpit &= ~marked
+    array_zyx[armpit] = -90
+    found = find_lungs(marked | armpit | beside, replace(chest.volume, array_zyx=array_zyx))
+    lungs = found.left | found.right
+    assert not (lungs & beside).any()
+    assert not (lungs & armpit).any()
+
+
+def test_a_consolidated_slice_of_lung_is_kept(chest: Phantom) -> None:
+    marked = _lungs(chest)
+    array_zyx = chest.volume.array_zyx.copy()
+    ill = chest.left_lung.copy()
+    ill[:12], ill[20:] = False, False
+    array_zyx[ill] = 35
+    found = find_lungs(marked, replace(chest.volume, array_zyx=array_zyx))
+    assert np.count_nonzero((found.left | found.right) & ill) > 0.99 * np.count_nonzero(ill)
+
+
 def test_nothing_marked_is_no_chest(chest: Phantom) -> None:
     with pytest.raises(NoLungs, match="does not look like a chest CT"):
         find_lungs(np.zeros(chest.left_lung.shape, np.bool_), chest.volume)

@@ -39,7 +39,8 @@ class NodeProcess:
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> "NodeProcess":
-        self.start()
+        if self._process is None or self._process.poll() is not None:
+            self.start()
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -18,7 +18,8 @@ from dicom_node.errors import NodeError
 from tests.orthanc_server import OrthancServer
 
 STUDIES = 20
-SLICES = 24
+SLICES = 48
+"""6.3 mm apart: the shipped routing rules take no thicker slices."""
 SENDERS = 4
 KILLS = 10
 SETTLE_S = 6.0

@@ -103,7 +103,7 @@ def test_generated_study_in_plain_syntax_agrees_with_its_truth(tmp_path: Path) -
 
 
 def test_destination_that_comes_back_gets_everything(tmp_path: Path) -> None:
-    study = generated(tmp_path, slices=24, size_px=128, seed=3, normal=False)
+    study = generated(tmp_path, slices=48, size_px=128, seed=3, normal=False)
     with OrthancServer(tmp_path / "orthanc") as orthanc:
         port = orthanc.dicom_port
     with NodeProcess(tmp_path / "node", ["--settle", "1", "--destination", f"pacs=ORTHANC@127.0.0.1:{port}"]) as node:
@@ -120,7 +120,7 @@ def test_destination_that_comes_back_gets_everything(tmp_path: Path) -> None:
 
 
 def test_log_has_json_lines_and_no_patient(tmp_path: Path) -> None:
-    study = generated(tmp_path, slices=24, size_px=128, seed=4, normal=True)
+    study = generated(tmp_path, slices=48, size_px=128, seed=4, normal=True)
     header = pydicom.dcmread(next(study.folder.glob("*.dcm")), stop_before_pixels=True)
     with NodeProcess(tmp_path / "node", ["--settle", "0.5"]) as node:
         send_with_dcmtk(study.folder, node.dicom_port, "-xe")

@@ -41,6 +41,11 @@ def configure_logging(level: str) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())
+    quiet_libraries()
+
+
+def quiet_libraries() -> None:
+    """Send libraries' lines the same way; again after one of them has set up handlers of its own (DBOS does)."""
     for name in QUIET_LIBRARIES:
         library = logging.getLogger(name)
         library.handlers = []

@@ -14,6 +14,8 @@ from pathlib import Path
 import sqlalchemy as sa
 from dbos import DBOS, DBOSClient, DBOSConfig, DBOSPortableJSONSerializer, EnqueueOptions
 
+from dicom_node.logs import quiet_libraries
+
 APPLICATION_VERSION = "1"
 """Counts up only when queued workflows of an older node could not be understood any more."""
 EXECUTOR_ID = "embedded"
@@ -102,6 +104,7 @@ class Durable(WorkQueue):
             deliver(job_id, destination)
 
         DBOS.launch()
+        quiet_libraries()
         # One study at a time: models use all cores, and memory for one volume is what the operator sized for.
         DBOS.register_queue(STUDIES, worker_concurrency=1, polling_interval_sec=POLL_S, on_conflict="always_update")
         # A destination that is slow or down never delays another.

@@ -52,11 +52,11 @@ def train(recipe: Recipe, material: Material, *, out: Path, start: Path | None =
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
     if start is not None:
         network.load_state_dict(torch.load(start, map_location=device, weights_only=True))
-    best = -1.0
     with (out / "curve.csv").open("w", newline="", encoding="utf-8") as file:
         curve = csv.writer(file)
         curve.writerow(["cycle", "step", "seconds", "loss", "validation_dice"])
         for number, cycle in enumerate(recipe.cycles):
+            best = -1.0  # of this cycle: a later one teaches what validation pictures cannot show
             batches = _Batches(recipe, cycle, material, device)
             progressed = _run_cycle(recipe, cycle, network, batches, progress=progress)
             for step, seconds, loss, current in progressed:

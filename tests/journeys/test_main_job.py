@@ -132,3 +132,44 @@ def test_log_has_json_lines_and_no_patient(tmp_path: Path) -> None:
         assert secret not in log
     names = {path.name for path in node.data_dir.rglob("*")}
     assert not any(header.PatientID in name for name in names)
+
+
+def test_late_instances_get_a_job_of_their_own(tmp_path: Path) -> None:
+    study = generated(tmp_path, slices=48, size_px=128, seed=5, normal=False)
+    late = tmp_path / "late"
+    late.mkdir()
+    for path in sorted(study.folder.glob("*.dcm"))[40:]:
+        path.rename(late / path.name)
+    with OrthancServer(tmp_path / "orthanc") as orthanc:
+        destination = f"pacs=ORTHANC@127.0.0.1:{orthanc.dicom_port}"
+        with NodeProcess(tmp_path / "node", ["--settle", "1", "--destination", destination]) as node:
+            send_with_dcmtk(study.folder, node.dicom_port, "-xe")
+            assert node.wait_until_settled(study.study_uid, timeout_s=60)["generation"] == 1
+            send_with_dcmtk(late, node.dicom_port, "-xe")
+            overview = node.wait_until_settled(study.study_uid, timeout_s=60)
+        assert (overview["generation"], overview["state"]) == (2, "done")
+        assert sorted(orthanc.modalities_of(study.study_uid)) == ["OT", "OT", "SEG", "SEG", "SR", "SR"]
+
+
+def test_study_without_working_models_is_reported_not_forgotten(tmp_path: Path) -> None:
+    study = generated(tmp_path, slices=48, size_px=128, seed=6, normal=False)
+    (tmp_path / "no-models").mkdir()
+    config = tmp_path / "node.toml"
+    config.write_text("[engine]\nrepository = 'no-models'\n")
+    with OrthancServer(tmp_path / "orthanc") as orthanc:
+        flags = [
+            "--config",
+            str(config),
+            "--settle",
+            "1",
+            "--destination",
+            f"pacs=ORTHANC@127.0.0.1:{orthanc.dicom_port}",
+        ]
+        with NodeProcess(tmp_path / "node", flags) as node:
+            assert node.get("/health/ready") is None  # 503: the models are not there
+            send_with_dcmtk(study.folder, node.dicom_port, "-xe")
+            overview = node.wait_until_settled(study.study_uid, timeout_s=60)
+        assert overview["state"] == "done"
+        assert overview["findings"]["status"] == "not_analysed"
+        assert "lungs_unet" in overview["findings"]["reason"]
+        assert "SR" in orthanc.modalities_of(study.study_uid)

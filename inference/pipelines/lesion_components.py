@@ -22,6 +22,8 @@ SMALLEST_LESION_ML = 3.0
 normal (COVID-CT-MD) 33 are smaller; of a diseased one it costs 2 % of the infected volume and no labelled slice."""
 THINNEST_LESION_HU = -850
 """Mean of a component: below it is ordinary lung or air. Ground glass is denser by definition."""
+SMALLEST_AREA_MM2 = 50.0
+"""Smaller spots within a slice are dropped: 8 mm across, what a vessel or the fading end of a lesion looks like."""
 FEWEST_SLICES = 2
 """Components seen in one slice only are dropped where slices lie close together (``THICK_SLICE_MM``)."""
 THICK_SLICE_MM = 4.0
@@ -51,7 +53,7 @@ def find_components(infected: Mask3D, volume: Volume) -> Components:
     box = bounding_box(infected)
     if box is None:
         return Components(labels_zyx=everywhere, count=0)
-    labels, count = ndimage.label(infected[box], structure=_TOUCHING)
+    labels, count = ndimage.label(_without_spots(infected[box], volume), structure=_TOUCHING)
     labels = labels.astype(np.int32, copy=False)
     cells = np.bincount(labels.ravel(), minlength=count + 1)
     kept = cells * volume.voxel_ml >= SMALLEST_LESION_ML
@@ -64,6 +66,18 @@ def find_components(infected: Mask3D, volume: Volume) -> Components:
     renumbered = np.where(kept, np.cumsum(kept), 0).astype(np.int32)
     everywhere[box] = renumbered[labels]
     return Components(labels_zyx=everywhere, count=int(kept.sum()))
+
+
+def _without_spots(infected: Mask3D, volume: Volume) -> Mask3D:
+    """Without parts of a slice that are smaller than ``SMALLEST_AREA_MM2``."""
+    across_mm, down_mm, _ = volume.spacing_xyz_mm
+    kept = np.zeros_like(infected)
+    for k in np.flatnonzero(infected.any(axis=(1, 2))):
+        _, spots, stats, _ = cv2.connectedComponentsWithStats(infected[k].astype(np.uint8), connectivity=8)
+        large = stats[:, cv2.CC_STAT_AREA] * across_mm * down_mm >= SMALLEST_AREA_MM2
+        large[0] = False  # the background
+        kept[k] = large[spots]
+    return kept
 
 
 def describe(components: Components, *, infected: Mask3D, left: Mask3D, volume: Volume) -> tuple[Lesion, ...]:

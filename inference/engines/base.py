@@ -7,6 +7,8 @@ is in the import graph of a process that does not use it.
 from collections.abc import Callable
 from typing import Protocol
 
+import numpy as np
+
 from inference.findings import ModelIdentity
 from inference.model import ModelSpec, Tensors
 
@@ -37,3 +39,14 @@ class Engine(Protocol):
     def close(self) -> None:
         """Free the models. The engine is not used afterwards."""
         ...
+
+
+def run_canary(engine: Engine, spec: ModelSpec) -> None:
+    """Load a model and run it once on an empty slice, so that no study is the first to find it dead.
+
+    Raises ``EngineError`` where it does not run or answers in another form than its specification.
+    """
+    outputs = engine.run(spec, {one.name: np.zeros((1, *one.shape), one.dtype) for one in spec.inputs})
+    for made in spec.outputs:
+        if outputs[made.name].shape != (1, *made.shape) or outputs[made.name].dtype != np.dtype(made.dtype):
+            raise EngineError(f"model {spec.name}: output {made.name} is not as specified", transient=False)

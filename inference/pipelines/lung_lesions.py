@@ -6,6 +6,7 @@ with the reason; it is never an error.
 """
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from time import perf_counter
 
@@ -98,13 +99,18 @@ class LungLesions:
         part = {name: tensor[with_lung] for name, tensor in inputs.items()}
         outputs = engine.run(self.infection.spec, part, cancelled=cancelled)
         clock.stop("engine")
-        infected = np.zeros(small.array_zyx.shape, np.bool_)
-        infected[with_lung] = self.infection.interpret(outputs, cropped(small, (with_lung, EVERYTHING, EVERYTHING))) > 0
-        components = find_components(infected & (lungs.left | lungs.right), small)
+        marked = np.zeros(small.array_zyx.shape, np.bool_)
+        marked[with_lung] = self.infection.interpret(outputs, cropped(small, (with_lung, EVERYTHING, EVERYTHING))) > 0
+        components = find_components(marked & (lungs.left | lungs.right), small)
         shape = volume.array_zyx.shape
-        left, right = enlarged(lungs.left, shape), enlarged(lungs.right, shape)
-        right &= ~left
-        return LungMasks(left=left, right=right, infected=enlarged(components.mask, shape) & (left | right)), components
+        with ThreadPoolExecutor() as pool:  # OpenCV and NumPy let other threads run meanwhile
+            left, right, infected = pool.map(
+                lambda mask: enlarged(mask, shape), (lungs.left, lungs.right, components.mask)
+            )
+        # In place: each array of this size that is not made saves a twentieth of a second.
+        np.greater(right, left, out=right)  # right and not left
+        np.logical_and(infected, np.logical_or(left, right), out=infected)
+        return LungMasks(left=left, right=right, infected=infected), components
 
     def _identities(self, engine: Engine) -> tuple[ModelIdentity, ModelIdentity]:
         return engine.identity(self.lungs.spec), engine.identity(self.infection.spec)

@@ -3,15 +3,9 @@
 Trained by ``inference/training/recipes.py`` ("infection_unet"); its card is ``triton_models/infection_unet/CARD.md``.
 """
 
-from dataclasses import dataclass
-
-import numpy as np
-from numpy.typing import NDArray
-
-from inference.model import ModelSpec, Tensors
-from inference.models.slice_labels import labels_on_grid
-from inference.models.slice_preparation import INPUT, OUTPUT, prepare_slices
-from inference.volume import Volume
+from inference.model import ModelSpec
+from inference.models.slice_preparation import INPUT, OUTPUT
+from inference.models.slice_unet import SliceUnet
 
 SPEC = ModelSpec(
     name="infection_unet",
@@ -25,19 +19,8 @@ SPEC = ModelSpec(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class InfectionUnet:
+class InfectionUnet(SliceUnet):
     """See the module."""
 
-    @property
-    def spec(self) -> ModelSpec:
-        """The model's fixed facts."""
-        return SPEC
-
-    def prepare(self, volume: Volume) -> Tensors:
-        """Every slice, prepared as the training pictures were."""
-        return {INPUT.name: prepare_slices(volume.array_zyx)}
-
-    def interpret(self, outputs: Tensors, volume: Volume) -> NDArray[np.uint8]:
-        """Labels on the grid of ``volume``: 0 background, 1 infected region."""
-        return labels_on_grid(outputs, volume)
+    def __init__(self) -> None:
+        super().__init__(SPEC)

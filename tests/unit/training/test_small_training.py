@@ -4,20 +4,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
+import torch
 
-torch = pytest.importorskip("torch", reason="the training extra is not installed")
-onnxruntime = pytest.importorskip("onnxruntime", reason="the training extra is not installed")
-
-from inference.engines.embedded import EmbeddedEngine  # noqa: E402
-from inference.models import LungsUnet  # noqa: E402
-from inference.networks.unet import UNet2d  # noqa: E402
-from inference.training.augmentation import augment  # noqa: E402
-from inference.training.evaluation import mark  # noqa: E402
-from inference.training.export import export_onnx  # noqa: E402
-from inference.training.pictures import Pictures, mirrored_normals, phantom_pictures  # noqa: E402
-from inference.training.recipes import RECIPES, Cycle, Recipe  # noqa: E402
-from inference.training.trainer import Material, segmentation_loss, train  # noqa: E402
+from inference.engines.embedded import EmbeddedEngine
+from inference.models import LungsUnet
+from inference.networks.unet import UNet2d
+from inference.training.augmentation import augment
+from inference.training.evaluation import mark
+from inference.training.export import export_onnx
+from inference.training.pictures import Pictures, mirrored_normals, phantom_pictures
+from inference.training.recipes import RECIPES, Cycle, Recipe
+from inference.training.trainer import Material, segmentation_loss, train
 
 RECIPE = Recipe(
     model="lungs_unet",

@@ -6,11 +6,18 @@ bound as context variables by the stages. No patient identifiers: only UIDs, AE 
 
 import logging
 import sys
+import traceback
+from types import TracebackType
 
 import structlog
 
+from dicom_node.errors import NodeError
+
 QUIET_LIBRARIES = ("pynetdicom", "pydicom", "dbos", "uvicorn", "uvicorn.access", "highdicom", "sqlalchemy")
 """They log received data or chatter; only their warnings are kept (pydicom's may quote values: errors only)."""
+
+MOST_FRAMES = 12
+"""Of a traceback in a log line: enough to find the place."""
 
 
 def configure_logging(level: str) -> None:
@@ -19,8 +26,7 @@ def configure_logging(level: str) -> None:
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.StackInfoRenderer(),
-        structlog.processors.format_exc_info,
+        without_message,
     ]
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -42,6 +48,30 @@ def configure_logging(level: str) -> None:
     root.handlers = [handler]
     root.setLevel(level.upper())
     quiet_libraries()
+
+
+def without_message(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Show where an exception came from, not what it says.
+
+    Texts of foreign exceptions quote received data (patients' names among it), and pydicom's grow without bound on
+    hostile data sets. Our own errors hold neither.
+    """
+    raised = event.pop("exc_info", None)
+    if raised is True:
+        raised = sys.exc_info()
+    error = raised[1] if isinstance(raised, tuple) else raised
+    if isinstance(error, BaseException):
+        event["exception"] = type(error).__qualname__
+        event["frames"] = _frames(error.__traceback__)
+        if isinstance(error, NodeError):
+            event["message"] = str(error)
+    return event
+
+
+def _frames(where: TracebackType | None) -> list[str]:
+    """The innermost calls, as file:line function."""
+    calls = [f"{frame.f_code.co_filename}:{line} {frame.f_code.co_name}" for frame, line in traceback.walk_tb(where)]
+    return calls[-MOST_FRAMES:]
 
 
 def quiet_libraries() -> None:

@@ -1,9 +1,12 @@
 """The acceptor: pynetdicom's association server with the bounds and the bookkeeping that it lacks.
 
 pynetdicom never times a peer out in the middle of a PDU (its ``recv`` blocks for ever): every accepted socket gets
-a timeout here. Its ten associations, which bare TCP connections fill up, become ``maximum_associations``.
+a timeout here, and a deadline for the whole request. Its ten associations, which bare TCP connections fill up, become
+``maximum_associations``.
 """
 
+import contextlib
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -54,6 +57,7 @@ class StorageScp:
         self._settings = settings
         self._intake = intake
         self._traffic: dict[Association, _Traffic] = {}
+        self._deadlines: dict[Association, threading.Timer] = {}
         self._lock = threading.Lock()
         self._server: ThreadedAssociationServer | None = None
         self._ae = _entity(settings)
@@ -98,8 +102,21 @@ class StorageScp:
         connection = event.assoc.dul.socket
         if connection is not None and connection.socket is not None:
             connection.socket.settimeout(self._settings.network_timeout_s)
+            # A peer that sends a byte now and then outlives any timeout of a single read.
+            deadline = threading.Timer(self._settings.association_timeout_s, _shut, [connection.socket])
+            deadline.daemon = True
+            with self._lock:
+                self._deadlines[event.assoc] = deadline
+            deadline.start()
+
+    def _end_deadline(self, association: Association) -> None:
+        with self._lock:
+            deadline = self._deadlines.pop(association, None)
+        if deadline is not None:
+            deadline.cancel()
 
     def _on_request(self, event: evt.Event) -> None:
+        self._end_deadline(event.assoc)
         request = event.assoc.requestor.primitive
         assert isinstance(request, A_ASSOCIATE)  # noqa: S101 - that is what this event means
         admission = admit(
@@ -149,6 +166,7 @@ class StorageScp:
         return answer
 
     def _on_close(self, event: evt.Event) -> None:
+        self._end_deadline(event.assoc)
         with self._lock:
             traffic = self._traffic.pop(event.assoc, None)
         if traffic is not None:
@@ -161,6 +179,12 @@ class StorageScp:
                 series=len(traffic.series),
                 seconds=round(time.monotonic() - traffic.started, 3),
             )
+
+
+def _shut(connection: socket.socket) -> None:
+    """Wake the thread that reads; it closes the connection."""
+    with contextlib.suppress(OSError):  # closed in the same moment
+        connection.shutdown(socket.SHUT_RDWR)
 
 
 def _entity(settings: ScpSettings) -> AE:

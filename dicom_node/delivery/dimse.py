@@ -83,15 +83,18 @@ class DimseDestination:
                 yield _unreadable(result.sop_instance_uid, result.path)
         if not outgoing:
             return
-        with associated(
-            self._address,
-            calling_ae=self._calling_ae,
-            contexts={(one.sop_class_uid, one.transfer_syntax_uid) for one in outgoing},
-            connect_timeout_s=self._settings.connect_timeout_s,
-            response_timeout_s=self._settings.response_timeout_s,
-        ) as association:
-            for one in outgoing:
-                yield store(association, one)
+        try:
+            with associated(
+                self._address,
+                calling_ae=self._calling_ae,
+                contexts={(one.sop_class_uid, one.transfer_syntax_uid) for one in outgoing},
+                connect_timeout_s=self._settings.connect_timeout_s,
+                response_timeout_s=self._settings.response_timeout_s,
+            ) as association:
+                for one in outgoing:
+                    yield store(association, one)
+        except NothingAccepted:
+            yield from map(not_taken, outgoing)
 
     def echo(self) -> None:
         """See ``Destination.echo``."""
@@ -118,6 +121,10 @@ def describe(path: Path) -> Outgoing:
     )
 
 
+class NothingAccepted(PeerUnavailable):
+    """The peer took the association, but none of the presentation contexts."""
+
+
 @contextmanager
 def associated(
     address: Address,
@@ -130,7 +137,7 @@ def associated(
     """An association with one presentation context for each (SOP class, transfer syntax), released at the end.
 
     Uncompressed objects are offered in both little endian syntaxes, so that a peer with the default one only can take
-    them. Raises ``PeerUnavailable``.
+    them. Raises ``PeerUnavailable``; ``NothingAccepted`` where no object of these kinds will ever be taken.
     """
     ae = AE(ae_title=calling_ae)
     ae.implementation_class_uid = IMPLEMENTATION_CLASS_UID
@@ -144,6 +151,9 @@ def associated(
             ae.add_requested_context(sop_class, offered)
     association = ae.associate(address.host, address.port, ae_title=address.ae_title, max_pdu=MAXIMUM_PDU_BYTES)
     if not association.is_established:
+        # pynetdicom aborts such an association by itself, which must not look like a peer that aborts.
+        if association.rejected_contexts and not association.accepted_contexts:
+            raise NothingAccepted(f"{address} accepted none of the SOP classes")
         raise PeerUnavailable(f"{address} {_why_not(association)}")
     connection = association.dul.socket
     tcp = None if connection is None else connection.socket
@@ -170,9 +180,7 @@ def store(association: Association, outgoing: Outgoing) -> SendOutcome:
     if outgoing.transfer_syntax_uid in UNCOMPRESSED:
         syntaxes.add(str(ImplicitVRLittleEndian))
     if not any((outgoing.sop_class_uid, syntax) in accepted for syntax in syntaxes):
-        return _refused(
-            outgoing.sop_instance_uid, "the destination does not take this SOP class in this transfer syntax"
-        )
+        return not_taken(outgoing)
     if not association.is_established:
         raise PeerUnavailable("the destination ended the association")
     try:
@@ -188,6 +196,11 @@ def store(association: Association, outgoing: Outgoing) -> SendOutcome:
         log.error("outgoing_file_not_encodable", file=outgoing.path.name, error=type(error).__name__)
         return _refused(outgoing.sop_instance_uid, "the file cannot be encoded for this destination")
     return _outcome(outgoing.sop_instance_uid, answer)
+
+
+def not_taken(outgoing: Outgoing) -> SendOutcome:
+    """The outcome of a file without an accepted presentation context."""
+    return _refused(outgoing.sop_instance_uid, "the destination does not take this SOP class in this transfer syntax")
 
 
 def _refused(sop_instance_uid: str, message: str) -> SendOutcome:
@@ -226,4 +239,4 @@ def _why_not(association: Association) -> str:
         return "rejected the association"
     if association.is_aborted:
         return "did not accept the association: no connection, or it was aborted"
-    return "accepted none of the SOP classes" if association.rejected_contexts else "cannot be reached"
+    return "cannot be reached"

@@ -5,7 +5,16 @@ from itertools import islice
 from pathlib import Path
 
 from dicom_node.delivery.base import SendOutcome
-from dicom_node.delivery.dimse import UNREADABLE, Address, Outgoing, associated, describe, store
+from dicom_node.delivery.dimse import (
+    UNREADABLE,
+    Address,
+    NothingAccepted,
+    Outgoing,
+    associated,
+    describe,
+    not_taken,
+    store,
+)
 
 CALLING_AE = "DICOMNODE-SEND"
 PAIRS_AN_ASSOCIATION = 60
@@ -22,14 +31,17 @@ def send_folder(folder: Path, address: Address, *, calling_ae: str = CALLING_AE)
     outgoing = [one for path in sorted(folder.rglob("*")) if path.is_file() and (one := _readable(path)) is not None]
     outcomes: list[SendOutcome] = []
     for batch in _batches(outgoing):
-        with associated(
-            address,
-            calling_ae=calling_ae,
-            contexts={(one.sop_class_uid, one.transfer_syntax_uid) for one in batch},
-            connect_timeout_s=CONNECT_TIMEOUT_S,
-            response_timeout_s=RESPONSE_TIMEOUT_S,
-        ) as association:
-            outcomes += [store(association, one) for one in batch]
+        try:
+            with associated(
+                address,
+                calling_ae=calling_ae,
+                contexts={(one.sop_class_uid, one.transfer_syntax_uid) for one in batch},
+                connect_timeout_s=CONNECT_TIMEOUT_S,
+                response_timeout_s=RESPONSE_TIMEOUT_S,
+            ) as association:
+                outcomes += [store(association, one) for one in batch]
+        except NothingAccepted:
+            outcomes += map(not_taken, batch)
     return outcomes
 
 

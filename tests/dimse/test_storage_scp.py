@@ -40,10 +40,11 @@ def kept(receiver: Receiver) -> list[bytes]:
 
 
 def wait_until(satisfied: Callable[[], bool], timeout_s: float = 10.0) -> bool:
+    # Never asked again after a yes: what is asked may take a slot itself.
     deadline = time.monotonic() + timeout_s
-    while not satisfied() and time.monotonic() < deadline:
+    while not (answer := satisfied()) and time.monotonic() < deadline:
         time.sleep(0.02)
-    return satisfied()
+    return answer
 
 
 @pytest.mark.real_data
@@ -231,6 +232,34 @@ def test_stalled_connections_are_evicted_and_leave_room(
     finally:
         for connection in stalled:
             connection.close()
+
+
+def test_trickling_request_is_evicted_by_a_deadline_that_its_bytes_do_not_move(
+    start_receiver: Callable[..., Receiver], connect: Connect
+) -> None:
+    receiver = start_receiver(maximum_associations=1, association_timeout_s=1.0, network_timeout_s=20.0)
+    with socket.create_connection(("127.0.0.1", receiver.port)) as trickling:
+        trickling.sendall(b"\x01\x00\x00\x00\x10\x00")
+
+        def trickle() -> bool:
+            try:
+                trickling.send(b"\0")
+            except OSError:
+                return True
+            time.sleep(0.1)
+            return False
+
+        assert wait_until(trickle, timeout_s=5.0)
+    assert wait_until(lambda: connect(receiver.port).is_established)
+
+
+def test_established_association_outlives_the_deadline_of_its_request(
+    start_receiver: Callable[..., Receiver], connect: Connect
+) -> None:
+    receiver = start_receiver(association_timeout_s=0.5)
+    sender = Sender(connect(receiver.port))
+    time.sleep(1.0)
+    assert sender.store(encoded_slice(1), instance_uid=slice_uid(1)).status == 0
 
 
 RECEIVER_PROGRAM = """

@@ -113,6 +113,15 @@ def test_sop_class_that_is_not_taken_is_refused_for_good_and_the_rest_arrives(tm
         assert len(archive.received()) == 1
 
 
+def test_destination_that_takes_none_of_the_sop_classes_refuses_for_good(tmp_path: Path) -> None:
+    objects = [result(tmp_path / "results", 1, EncapsulatedCDAStorage)]
+    with Archive(tmp_path / "archive", ae_title=AE_TITLE) as archive:
+        outcomes = list(destination(archive.port).send(objects))
+        assert [(one.accepted, one.transient) for one in outcomes] == [(False, False)]
+        folder_outcomes = send_folder(tmp_path / "results", Address(AE_TITLE, "127.0.0.1", archive.port))
+        assert [(one.accepted, one.transient) for one in folder_outcomes] == [(False, False)]
+
+
 def test_peer_with_the_default_syntax_only_gets_it(tmp_path: Path, storescp: Callable[..., Receiving]) -> None:
     receiving = storescp("+xi")
     assert all(one.accepted for one in destination(receiving.port).send([result(tmp_path / "results", 1)]))

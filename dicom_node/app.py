@@ -26,7 +26,7 @@ from dicom_node.settings import EngineSettings, NodeSettings
 from dicom_node.spool import FileSpool
 from dicom_node.web.api import create_api
 from dicom_node.web.server import WebServer
-from inference.engines.base import Engine, run_canary
+from inference.engines.base import Engine, EngineError, run_canary
 from inference.models import MODELS
 
 log = structlog.get_logger(__name__)
@@ -169,7 +169,11 @@ class Node:
     def _warm_up(self) -> None:
         """Load every model now, so that a missing or damaged one shows in the health check, not in a study."""
         for model in MODELS:
-            run_canary(self._analyst.engine, model.spec)
+            try:
+                run_canary(self._analyst.engine, model.spec)
+            except EngineError as error:
+                log.error("model_not_usable", model=model.spec.name, reason=str(error))
+                return
         self._engine_warm.set()
 
     def _ask_index(self) -> str:

@@ -4,6 +4,7 @@ Success is answered only when the bytes are synchronised to disk and the index r
 PS3.4 table B.2-1 and PS3.7 Annex C.
 """
 
+import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
@@ -56,6 +57,10 @@ class Intake:
     def __call__(self, received: ReceivedInstance) -> InstanceFacts:
         """Returns when the instance is durable. Raises ``InstanceRefused`` and ``ResourceExhausted``."""
         facts = _checked_facts(received)
+        known = self._index.find_instance(facts.sop_instance_uid)
+        if known is not None:
+            _refuse_other_content(known.sha256, hashlib.sha256(received.encoded).hexdigest())
+            return facts  # a repeat: durable already, also while the disk is full
         try:
             stored = self._spool.store(
                 sop_instance_uid=facts.sop_instance_uid,
@@ -67,9 +72,13 @@ class Intake:
             raise InstanceRefused(OTHER_CONTENT, "this SOP Instance UID holds other content") from error
         instance = StoredInstance(facts=facts, path=stored.path, sha256=stored.sha256, size_bytes=stored.size_bytes)
         held = self._index.add_instance(instance, received_at=datetime.now(UTC), calling_ae=received.calling_ae)
-        if held != stored.sha256:
-            raise InstanceRefused(OTHER_CONTENT, "this SOP Instance UID holds other content")
+        _refuse_other_content(held, stored.sha256)  # another association may have been faster
         return facts
+
+
+def _refuse_other_content(held: str, received: str) -> None:
+    if held != received:
+        raise InstanceRefused(OTHER_CONTENT, "this SOP Instance UID holds other content")
 
 
 def _checked_facts(received: ReceivedInstance) -> InstanceFacts:

@@ -102,7 +102,9 @@ class Processor:
         self._write(job, request)
 
     def _write(self, job: Job, request: ResultRequest) -> None:
-        folder = self.results_folder / hashlib.sha256(job.job_id.encode()).hexdigest()[:32]
+        # A folder a workflow: a retry has a workflow of its own and leaves alone what was delivered before.
+        name = hashlib.sha256(f"{job.job_id} {job.workflow_id}".encode()).hexdigest()[:32]
+        folder = self.results_folder / name
         if folder.exists():
             shutil.rmtree(folder)  # of a start that did not come to its commit: nobody has been told of it
         folder.mkdir(parents=True)

@@ -1,6 +1,7 @@
 """The main job with real peers: dcmtk's storescu sends, the node works, a real Orthanc gets the results."""
 
 import subprocess
+import sys
 from pathlib import Path
 
 import highdicom as hd
@@ -172,4 +173,28 @@ def test_study_without_working_models_is_reported_not_forgotten(tmp_path: Path) 
         assert overview["state"] == "done"
         assert overview["findings"]["status"] == "not_analysed"
         assert "lungs_unet" in overview["findings"]["reason"]
+        assert '"event": "model_not_usable"' in node.log.read_text()
+        assert all(line.startswith("{") for line in node.log.read_text().splitlines())
         assert "SR" in orthanc.modalities_of(study.study_uid)
+
+
+def test_retry_of_a_finished_study_doubles_nothing(tmp_path: Path) -> None:
+    study = generated(tmp_path, slices=48, size_px=128, seed=8, normal=False)
+    with OrthancServer(tmp_path / "orthanc") as orthanc:
+        destination = f"pacs=ORTHANC@127.0.0.1:{orthanc.dicom_port}"
+        with NodeProcess(tmp_path / "node", ["--settle", "1", "--destination", destination]) as node:
+            send_with_dcmtk(study.folder, node.dicom_port, "-xe")
+            before = node.wait_until_settled(study.study_uid, timeout_s=60)["results"]
+            command = [sys.executable, "-m", "dicom_node", "retry", study.study_uid, "--data-dir", str(node.data_dir)]
+            asked = subprocess.run(command, check=True, capture_output=True, text=True)
+            assert asked.stdout == "queued: analysis and delivery\n"
+            after = node.wait_for(
+                f"/api/studies/{study.study_uid}",
+                lambda found: [one["event"] for one in found["history"]].count("results_written") == 2,
+                timeout_s=60,
+            )["results"]
+        assert after == before
+        for result in after:
+            held = pydicom.dcmread(result["path"], stop_before_pixels=True)
+            assert held.SOPInstanceUID == result["sop_instance_uid"]
+        assert sorted(orthanc.modalities_of(study.study_uid)) == ["OT", "SEG", "SR"]

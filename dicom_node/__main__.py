@@ -9,6 +9,7 @@ from dicom_node.commands.phantom import phantom
 from dicom_node.commands.send import send
 from dicom_node.commands.serve import serve
 from dicom_node.commands.studies import retry, studies, study
+from dicom_node.commands.training import train
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -22,6 +23,7 @@ def main() -> None:
 
 for command in (serve, infer, phantom, send, echo, studies, study, retry, check_config, models):
     main.add_command(command)
+models.add_command(train)
 
 if __name__ == "__main__":
     main()

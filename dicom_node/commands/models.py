@@ -1,4 +1,4 @@
-"""``dicom-node models …``: what the models are, whether they are intact, and how to train and measure them."""
+"""``dicom-node models …``: what the models are, whether they are intact, and how well they do."""
 
 import hashlib
 import json
@@ -11,7 +11,6 @@ from dicom_node.commands.options import UsageFailure, config_options, settings_f
 from inference.model import Model
 
 DIGEST_IN_CARD = re.compile(r"SHA-256:? `([0-9a-f]{64})`")
-TRAINING_MISSING = "training needs further packages: run `make train-env`"
 
 
 @click.group()
@@ -38,7 +37,7 @@ def list_models(config: Path | None, data_dir: Path | None) -> None:
 def card(name: str, config: Path | None, data_dir: Path | None) -> None:
     """Print the card of a model."""
     repository = settings_from(config, {}).engine.repository
-    click.echo((repository / _model(name).spec.name / "CARD.md").read_text(encoding="utf-8"))
+    click.echo((repository / model_named(name).spec.name / "CARD.md").read_text(encoding="utf-8"))
 
 
 @models.command()
@@ -68,21 +67,6 @@ def verify(config: Path | None, data_dir: Path | None) -> None:
 @models.command()
 @click.argument("name")
 @click.option("--data", required=True, type=click.Path(path_type=Path, exists=True, file_okay=False))
-@click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False))
-@click.option("--steps", type=click.IntRange(min=1), help="One stage of that length instead of the recipe's.")
-def train(name: str, data: Path, out: Path, steps: int | None) -> None:
-    """Train a model by its recipe on a folder of PNG pairs; write the graph and its figures to --out."""
-    try:
-        from inference.training.shipping import train_and_export
-    except ModuleNotFoundError as error:
-        raise UsageFailure(TRAINING_MISSING) from error
-    figures = train_and_export(_model(name), data=data, out=out, steps=steps, progress=True)
-    click.echo(json.dumps(figures["mean_per_patient"]))
-
-
-@models.command()
-@click.argument("name")
-@click.option("--data", required=True, type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @config_options
 def evaluate(name: str, data: Path, as_json: bool, config: Path | None, data_dir: Path | None) -> None:
@@ -91,7 +75,7 @@ def evaluate(name: str, data: Path, as_json: bool, config: Path | None, data_dir
     from inference.training.evaluation import evaluate as measure
 
     settings = settings_from(config, {})
-    figures = measure(_model(name), make_engine(settings.engine), data)
+    figures = measure(model_named(name), make_engine(settings.engine), data)
     if as_json:
         click.echo(json.dumps(figures, indent=2))
         return
@@ -103,7 +87,8 @@ def evaluate(name: str, data: Path, as_json: bool, config: Path | None, data_dir
     click.echo(f"{'all pictures pooled':<28} Dice {figures['pooled']['dice']:.3f}  IoU {figures['pooled']['iou']:.3f}")
 
 
-def _model(name: str) -> Model:
+def model_named(name: str) -> Model:
+    """The model of that name. Raises ``UsageFailure`` listing those there are."""
     from inference.models import MODELS
 
     for model in MODELS:

@@ -19,6 +19,8 @@ DARKEST_HU, BRIGHTEST_HU = -1024, 2000
 
 INPUT = TensorSpec(name="slices", dtype="float16", shape=(1, SIZE_PX, SIZE_PX))
 """Grey levels 0-255; whole numbers, so float16 holds them exactly."""
+LUNGS = TensorSpec(name="lungs", dtype="uint8", shape=(SIZE_PX, SIZE_PX))
+"""1 in the lungs, lesions included, 0 elsewhere: a second input of the models that look into the lungs only."""
 OUTPUT = TensorSpec(name="labels", dtype="uint8", shape=(SIZE_PX, SIZE_PX))
 
 

@@ -1,54 +1,40 @@
-"""Figures on pictures whose overlap is known beforehand."""
+"""Figures on cases whose overlap is known beforehand, through the engine that serves."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper
-from PIL import Image
+from numpy.typing import NDArray
 
 from inference.engines.embedded import EmbeddedEngine
-from inference.models import InfectionUnet, LungsUnet
-from inference.training.evaluation import Overlap, choose_threshold, evaluate
-from inference.training.pictures import read_case, read_split
+from inference.models import LungsUnet
+from inference.models.slice_unet import SliceUnet
+from inference.training.cases import Case
+from inference.training.evaluation import evaluate, mark
+from tests.unit.training.threshold_graphs import (
+    INFECTION,
+    INFECTION_IN_LUNGS,
+    write_patient,
+    write_pictures,
+    write_threshold_model,
+)
+
+INFECTION_MODEL = SliceUnet(INFECTION)
+IN_LUNGS = SliceUnet(INFECTION_IN_LUNGS)
 
 
-def write_threshold_model(repository: Path, name: str, threshold: float = 100.0) -> None:
-    """A graph with the contract of the real ones: marks what is brighter than the threshold."""
-    graph = helper.make_graph(
-        [
-            helper.make_node("Cast", ["slices"], ["grey"], to=TensorProto.FLOAT),
-            helper.make_node("Squeeze", ["grey", "axis"], ["flat"]),
-            helper.make_node("Greater", ["flat", "threshold"], ["marked"]),
-            helper.make_node("Cast", ["marked"], ["labels"], to=TensorProto.UINT8),
-        ],
-        "threshold",
-        [helper.make_tensor_value_info("slices", TensorProto.FLOAT16, ["n", 1, 256, 256])],
-        [helper.make_tensor_value_info("labels", TensorProto.UINT8, ["n", 256, 256])],
-        [
-            helper.make_tensor("threshold", TensorProto.FLOAT, [], [threshold]),
-            helper.make_tensor("axis", TensorProto.INT64, [1], [1]),
-        ],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
-    target = repository / name / "1" / "model.onnx"
-    target.parent.mkdir(parents=True)
-    onnx.save(model, target)
+class Volumes:
+    """A reader of cases that lie in no file."""
 
+    def __init__(self, case: Case) -> None:
+        self.case = case
 
-def write_patient(folder: Path, *, bright_rows: int, pictures: int = 2) -> None:
-    """Lesion in rows 0-99, lung in rows 0-199; ``bright_rows`` of them are bright, over all columns."""
-    folder.mkdir(parents=True)
-    mask = np.zeros((256, 256), np.uint8)
-    mask[:200], mask[:100] = 1, 2
-    grey = np.full((256, 256), 50, np.uint8)
-    grey[:bright_rows] = 150
-    for number in range(pictures):
-        Image.fromarray(grey).save(folder / f"{number:04d}_ct.png")
-        palette = Image.fromarray(mask, mode="P")
-        palette.putpalette([0, 0, 0, 0, 128, 0, 200, 0, 0, 0, 0, 200])
-        palette.save(folder / f"{number:04d}_mask.png")
+    def recognises(self, folder: Path) -> bool:
+        return True
+
+    def read(self, folder: Path) -> Case:
+        return self.case
 
 
 @pytest.fixture
@@ -58,53 +44,136 @@ def data(tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
-def test_known_overlaps_are_reproduced(data: Path, tmp_path: Path) -> None:
-    write_threshold_model(tmp_path / "models", "infection_unet")
-    figures = evaluate(InfectionUnet(), EmbeddedEngine(repository=tmp_path / "models", threads=1), data)
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    return tmp_path / "models"
+
+
+def engine_of(repository: Path) -> EmbeddedEngine:
+    return EmbeddedEngine(repository=repository, threads=1)
+
+
+def test_known_overlaps_are_reproduced(data: Path, repository: Path) -> None:
+    write_threshold_model(repository, INFECTION)
+    figures = evaluate(INFECTION_MODEL, engine_of(repository), data)
     half, whole = figures["patients"]["half"], figures["patients"]["whole"]
-    assert half == pytest.approx({"dice": 2 / 3, "iou": 0.5, "precision": 1.0, "recall": 0.5, "pictures": 2})
+    wrong = 50 / 256
+    assert half == pytest.approx(
+        {
+            "dice": 2 / 3,
+            "iou": 0.5,
+            "miou": (0.5 + 156 / 206) / 2,
+            "precision": 1.0,
+            "recall": 0.5,
+            "accuracy": 1 - wrong,
+            "smoothed_jaccard": 1 - wrong * 2 / 102,
+            "pictures": 2,
+        }
+    )
     assert whole["dice"] == 1.0
-    assert figures["mean_per_patient"]["dice"] == pytest.approx(5 / 6)
     assert figures["pooled"]["recall"] == pytest.approx(0.75)
-    low, high = figures["mean_per_patient"]["dice_95"]
-    assert 2 / 3 <= low < 5 / 6 < high <= 1.0
+    assert figures["data_set"] == "data"
 
 
-def test_lung_includes_the_lesions_in_it(data: Path, tmp_path: Path) -> None:
-    write_threshold_model(tmp_path / "models", "lungs_unet")
-    figures = evaluate(
-        LungsUnet(), EmbeddedEngine(repository=tmp_path / "models", threads=1), data, cases=("whole",)
-    )  # fmt: skip
+def test_means_are_of_patients_with_intervals(data: Path, repository: Path) -> None:
+    write_threshold_model(repository, INFECTION)
+    mean = evaluate(INFECTION_MODEL, engine_of(repository), data)["mean_per_patient"]
+    for figure, half in (("dice", 2 / 3), ("iou", 0.5), ("precision", 1.0), ("recall", 0.5)):
+        assert mean[figure] == pytest.approx((half + 1) / 2)
+        low, high = mean[f"{figure}_95"]
+        assert half <= low <= mean[figure] <= high <= 1.0
+
+
+def test_lung_includes_the_lesions_in_it(data: Path, repository: Path) -> None:
+    write_threshold_model(repository, LungsUnet().spec)
+    figures = evaluate(LungsUnet(), engine_of(repository), data, cases=("whole",))
+    assert list(figures["patients"]) == ["whole"]
     assert figures["patients"]["whole"]["recall"] == pytest.approx(0.5)
 
 
-def test_two_empty_masks_agree() -> None:
-    empty, full = np.zeros((1, 4, 4), bool), np.ones((1, 4, 4), bool)
-    assert Overlap.of(empty, empty).dice == 1.0
-    assert Overlap.of(full, empty) == Overlap(dice=0.0, iou=0.0, precision=0.0, recall=1.0, pictures=1)
-    assert Overlap.of(empty, full).precision == 0.0
+def test_a_model_that_looks_into_lungs_gets_those_of_the_lung_model(tmp_path: Path, repository: Path) -> None:
+    grey = np.full((256, 256), 50, np.uint8)
+    grey[:80], grey[220:] = 200, 150  # "lung" to the first model; bright outside of it
+    write_pictures(tmp_path / "data" / "p", grey)
+    write_threshold_model(repository, LungsUnet().spec, 180.0)
+    write_threshold_model(repository, INFECTION_IN_LUNGS)
+    engine = engine_of(repository)
+    figures = evaluate(IN_LUNGS, engine, tmp_path / "data")
+    assert (figures["pooled"]["precision"], figures["pooled"]["recall"]) == pytest.approx((1.0, 0.8))
+
+    class Pictures:
+        grey: NDArray[np.uint8]
+
+    pictures = Pictures()
+    pictures.grey = grey[None]
+    assert np.flatnonzero(mark(IN_LUNGS, engine, pictures).any(axis=(0, 2))).tolist() == list(range(80))
 
 
-def test_threshold_follows_the_validation_pictures() -> None:
-    truth = np.zeros((1, 8, 8), bool)
-    truth[0, :4] = True
-    probability = np.where(truth, 0.42, 0.33).astype(np.float32)
-    assert 0.33 < choose_threshold(probability, truth) < 0.42
-    truth[0, 4] = True  # one row in five is seen too weakly at any threshold
-    assert 0.33 < choose_threshold(probability, truth) < 0.42
+def test_hounsfield_units_are_compared_on_their_own_grid(tmp_path: Path, repository: Path) -> None:
+    slices = np.full((2, 384, 512), -1000, np.int16)
+    slices[:, 96:192, 128:256] = 1000
+    palette = np.where(slices > 0, 2, 0).astype(np.uint8)
+    palette[1] = 0  # half of what is found is false
+    (tmp_path / "data" / "p").mkdir(parents=True)
+    graph = write_threshold_model(repository, INFECTION, 100.0, probability=True)
+    readers = (Volumes(Case(name="p", slices=slices, palette=palette)),)
+    figures = evaluate(INFECTION_MODEL, engine_of(repository), tmp_path / "data", readers=readers, graph=graph)
+    pooled = figures["pooled"]
+    assert pooled["precision"] == pytest.approx(0.5, abs=0.02)
+    assert pooled["recall"] == pytest.approx(1.0, abs=0.02)  # 49152 pixels; edges and corners are rounded
+    assert pooled["accuracy"] == pytest.approx(1 - 96 * 128 / (2 * 384 * 512), abs=0.002)
+    assert figures["average_precision"] == pytest.approx(0.5, abs=0.03)
 
 
-def test_a_picture_without_mask_is_named(data: Path) -> None:
-    (data / "half" / "0001_mask.png").unlink()
-    with pytest.raises(ValueError, match=r"0001_ct\.png has no mask"):
-        read_case(data / "half")
+def test_average_precision_comes_from_the_graph(tmp_path: Path, repository: Path) -> None:
+    grey = np.full((256, 256), 20, np.uint8)
+    grey[:60], grey[60:100], grey[100:180] = 200, 120, 160  # lesion, lesion, not lesion
+    write_pictures(tmp_path / "data" / "p", grey, pictures=5)
+    graph = write_threshold_model(repository, INFECTION, 140.0, probability=True)
+    figures = evaluate(INFECTION_MODEL, engine_of(repository), tmp_path / "data", graph=graph)
+    expected = 0.6 * 1.0 + 0.4 * 100 / 180
+    assert figures["average_precision"] == pytest.approx(expected)
+    assert figures["patients"]["p"]["average_precision"] == pytest.approx(expected)
+    assert figures["mean_per_patient"]["average_precision"] == pytest.approx(expected)
+    at = figures["curve"]["threshold"].index(0.7)
+    assert figures["curve"]["precision"][at] == 1.0
+    assert figures["curve"]["dice"][at] == pytest.approx(120 / 160)
+    assert figures["pooled"]["dice"] == pytest.approx(120 / 240)  # at the graph's own threshold
 
 
-def test_split_keeps_patients_apart() -> None:
-    training, validation = read_split("covid19_ct_seg_png")
-    assert not set(training) & set(validation)
-    for side in (training, validation):
-        assert len({name.split("_")[0] for name in side}) == 2  # both sources
-        assert len(set(side)) == len(side)
-    uncertain = {"radiopaedia_29_86490_1", "radiopaedia_29_86491_1"}
-    assert uncertain <= set(training) or uncertain <= set(validation)
+def test_a_patient_without_lesions_has_no_average_precision(data: Path, repository: Path) -> None:
+    write_pictures(data / "healthy", np.full((256, 256), 50, np.uint8), lesion_rows=0)
+    graph = write_threshold_model(repository, INFECTION, probability=True)
+    figures = evaluate(INFECTION_MODEL, engine_of(repository), data, graph=graph)
+    assert figures["patients"]["healthy"]["average_precision"] is None
+    assert figures["patients"]["healthy"]["dice"] == 1.0
+    others = [figures["patients"][name]["average_precision"] for name in ("half", "whole")]
+    assert figures["mean_per_patient"]["average_precision"] == pytest.approx(np.mean(others))
+
+
+def test_without_probability_the_curve_is_left_out_with_the_reason(data: Path, repository: Path) -> None:
+    graph = write_threshold_model(repository, INFECTION)
+    other = write_threshold_model(repository, replace(INFECTION, name="other"), probability=True)
+    model, engine = INFECTION_MODEL, engine_of(repository)
+    for given, reason in (
+        (graph, "no probability in this graph"),
+        (other, "the graph at hand is not the one that serves"),
+        (None, "no graph at hand"),
+    ):
+        figures = evaluate(model, engine, data, ("whole",), graph=given)
+        assert figures["no_curve_because"] == reason
+        assert "curve" not in figures
+        assert "average_precision" not in figures["patients"]["whole"]
+
+
+def test_what_cannot_be_measured_is_told(data: Path, repository: Path, tmp_path: Path) -> None:
+    write_threshold_model(repository, INFECTION)
+    engine = engine_of(repository)
+    (tmp_path / "nothing").mkdir()
+    with pytest.raises(ValueError, match=r"holds no labelled case \(see"):
+        evaluate(INFECTION_MODEL, engine, tmp_path / "nothing")
+    with pytest.raises(ValueError, match="holds no labelled case named nobody"):
+        evaluate(INFECTION_MODEL, engine, data, ("nobody",))
+    liver = SliceUnet(replace(INFECTION, labels=("background", "liver")))
+    with pytest.raises(ValueError, match="marks 'liver'; labelled cases know lung, infected region"):
+        evaluate(liver, engine, data)

@@ -3,6 +3,7 @@
 import click
 
 from dicom_node.commands.configuration import check_config, echo
+from dicom_node.commands.figures import evaluate, restate, verify
 from dicom_node.commands.infer import infer
 from dicom_node.commands.models import models
 from dicom_node.commands.phantom import phantom
@@ -23,7 +24,8 @@ def main() -> None:
 
 for command in (serve, infer, phantom, send, echo, studies, study, retry, check_config, models):
     main.add_command(command)
-models.add_command(train)
+for command in (verify, evaluate, restate, train):
+    models.add_command(command)
 
 if __name__ == "__main__":
     main()

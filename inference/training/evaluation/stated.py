@@ -7,6 +7,7 @@ that file, so that the two can be held against each other letter by letter.
 import json
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,17 @@ def as_json(figures: Mapping[str, Any]) -> str:
     """Text of a file of figures, rounded to ``DECIMALS``."""
     rounded = json.loads(json.dumps(figures), parse_float=lambda text: round(float(text), DECIMALS))
     return json.dumps(rounded, indent=2, ensure_ascii=False) + "\n"
+
+
+def read_figures(file: Path) -> dict[str, Any]:
+    """What ``as_json`` wrote. Raises ``ValueError`` where the file is something else."""
+    try:
+        figures = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{file} is not a file of figures") from error
+    if not isinstance(figures, dict) or not {"digest", "patients", "mean_per_patient", "pooled"} <= set(figures):
+        raise ValueError(f"{file} is not a file of figures")
+    return figures
 
 
 def table(figures: Mapping[str, Any]) -> list[str]:

@@ -10,7 +10,7 @@ from dicom_node.commands.phantom import phantom
 from dicom_node.commands.send import send
 from dicom_node.commands.serve import serve
 from dicom_node.commands.studies import retry, studies, study
-from dicom_node.commands.training import train
+from dicom_node.commands.training import compare, train, transfer
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -24,7 +24,7 @@ def main() -> None:
 
 for command in (serve, infer, phantom, send, echo, studies, study, retry, check_config, models):
     main.add_command(command)
-for command in (verify, evaluate, restate, train):
+for command in (verify, evaluate, restate, train, compare, transfer):
     models.add_command(command)
 
 if __name__ == "__main__":

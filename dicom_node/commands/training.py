@@ -1,26 +1,136 @@
-"""``dicom-node models train``: the recipes, from labelled data to served graphs."""
+"""``dicom-node models train | compare | transfer``: the recipes, from labelled data to graphs and tables."""
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from dicom_node.commands.models import model_named
-from dicom_node.commands.options import UsageFailure
+from dicom_node.commands.options import UsageFailure, config_options, settings_from
+
+if TYPE_CHECKING:
+    from inference.training.recipes import Recipe
+    from inference.training.shipping import LabelledData
 
 TRAINING_MISSING = "training needs further packages: run `make train-env`"
+COMPARED_STEPS = 360
+
+data_option = click.option(
+    "--data",
+    required=True,
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="One folder a patient, in any layout of docs/training.md.",
+)
+out_option = click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False))
+steps_option = click.option("--steps", type=click.IntRange(min=1), help="Instead of the recipe's.")
 
 
 @click.command()
 @click.argument("name")
-@click.option("--data", required=True, type=click.Path(path_type=Path, exists=True, file_okay=False))
-@click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False))
-@click.option("--steps", type=click.IntRange(min=1), help="One stage of that length instead of the recipe's.")
-def train(name: str, data: Path, out: Path, steps: int | None) -> None:
-    """Train a model by its recipe on a folder of PNG pairs; write the graph and its figures to --out."""
+@data_option
+@out_option
+@steps_option
+@click.option("--pace", type=click.Choice(["own", "quick", "paper"]), default="own", help="Steps and learning rate.")
+@config_options
+def train(
+    name: str,
+    data: Path,
+    out: Path,
+    steps: int | None,
+    pace: str,
+    config: Path | None,
+    data_dir: Path | None,
+) -> None:
+    """Train a served model or one recipe; write weights, curves and (of a model) graph and figures to --out.
+
+    Goes on where a killed run left off in --out. The split by patient is kept in --out/split.toml; for the public data it is the committed one.
+    """
+    training = _training()
+    labelled = _labelled(data, out, config)
+    paces = {"quick": lambda recipe: training.QUICK, "paper": lambda recipe: recipe.paper}
+    shipped = {model.spec.name: recipes for model, recipes in training.SHIPPED}
+    members = shipped.get(name) or (_recipe(name),)
+    members = tuple(recipe.at(paces.get(pace, lambda recipe: recipe.pace)(recipe), steps=steps) for recipe in members)
     try:
-        from inference.training.shipping import train_and_export
+        if name in shipped:
+            (model,) = (model for model, _ in training.SHIPPED if model.spec.name == name)
+            repository = settings_from(config, {}).engine.repository
+            figures = training.ship(model, members, labelled, out=out, repository=repository, resume=True)
+            click.echo(json.dumps(figures["mean_per_patient"]))
+        else:
+            training.train_recipe(members[0], labelled, out=out, resume=True, progress=True)
+            click.echo((out / "curve.csv").read_text(encoding="utf-8").splitlines()[-1])
+    except ValueError as error:
+        raise UsageFailure(str(error)) from error
+
+
+@click.command()
+@click.argument("names", nargs=-1)
+@data_option
+@out_option
+@click.option("--steps", type=click.IntRange(min=1), default=COMPARED_STEPS, show_default=True)
+@config_options
+def compare(
+    names: tuple[str, ...], data: Path, out: Path, steps: int, config: Path | None, data_dir: Path | None
+) -> None:
+    """Cross-validate recipes over the training patients, at the same pace; print the table, ensembles included.
+
+    Goes on where it was killed. Without NAMES: every recipe for lesions.
+    """
+    training = _training()
+    labelled = _labelled(data, out, config)
+    recipes = [_recipe(name) for name in names] or [one for one in training.RECIPES if one.name != "lungs_unet"]
+    cases = labelled.cases(labelled.split.train)
+    for recipe in recipes:
+        paced = recipe.at(training.QUICK, steps=steps)
+        training.cross_validate(paced, cases, labelled.split.folds, labelled.find_lungs, out=out)
+    click.echo(training.compare(out, cases, [recipe.name for recipe in recipes]))
+
+
+@click.command()
+@data_option
+@out_option
+@click.option("--steps", type=click.IntRange(min=1), default=COMPARED_STEPS, show_default=True)
+@config_options
+def transfer(data: Path, out: Path, steps: int, config: Path | None, data_dir: Path | None) -> None:
+    """The table of paper S0: train on one source, test on another, fine-tune on a small part of it, test again."""
+    training = _training()
+    labelled = _labelled(data, out, config)
+    parts = labelled.split.transfer
+    names = dict.fromkeys((*parts.first, *parts.first_test, *parts.small_part, *parts.second_test))
+    if not names:
+        raise UsageFailure(f"the split of {data} names no [transfer] parts: write them into {out / 'split.toml'}")
+    recipe = _recipe("lung_channel_unet").at(training.QUICK, steps=steps)
+    table = training.transfer(recipe, labelled.cases(tuple(names)), parts, labelled.find_lungs, out=out)
+    click.echo(training.as_markdown(table))
+
+
+def _training() -> Any:
+    """The training room, imported when it is used. Raises ``UsageFailure`` where its packages are not installed."""
+    try:
+        from inference.training import room
     except ModuleNotFoundError as error:
-        raise UsageFailure(TRAINING_MISSING) from error
-    figures = train_and_export(model_named(name), data=data, out=out, steps=steps, progress=True)
-    click.echo(json.dumps(figures["mean_per_patient"]))
+        raise UsageFailure(f"{TRAINING_MISSING} ({error.name} is missing)") from error
+    return room
+
+
+def _labelled(data: Path, out: Path, config: Path | None) -> "LabelledData":
+    from dicom_node.app import make_engine
+    from dicom_node.commands.labelled_studies import ALL_READERS
+
+    engine = make_engine(settings_from(config, {}).engine)
+    try:
+        found: LabelledData = _training().LabelledData.of(
+            data, ALL_READERS, kept_split=out / "split.toml", engine=engine
+        )
+    except ValueError as error:
+        raise UsageFailure(str(error)) from error
+    return found
+
+
+def _recipe(name: str) -> "Recipe":
+    recipes = {recipe.name: recipe for recipe in _training().RECIPES}
+    if name not in recipes:
+        raise UsageFailure(f"no recipe is called {name!r}; there are {', '.join(recipes)}")
+    found: Recipe = recipes[name]
+    return found

@@ -2,7 +2,7 @@
 
 Owns compiled models and the choice of arithmetic. A model is compiled when it is first run and kept; its file is
 read once, so that what ``identity`` names is what runs. The repository has Triton's layout:
-``<repository>/<model>/1/model.onnx``. OpenVINO's exceptions are translated here and nowhere else.
+``<repository>/<model>/<version>/model.onnx``. OpenVINO's exceptions are translated here and nowhere else.
 """
 
 import hashlib
@@ -74,7 +74,7 @@ class EmbeddedEngine(Engine):
     def _read(self, spec: ModelSpec) -> _Weights:
         with self._lock:
             if spec.name not in self._weights:
-                path = self._repository / spec.name / "1" / "model.onnx"
+                path = self._repository / spec.name / spec.version / "model.onnx"
                 try:
                     encoded = path.read_bytes()
                 except OSError as error:

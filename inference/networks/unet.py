@@ -1,6 +1,6 @@
 """2D U-Net (Ronneberger, Fischer, Brox: U-Net, MICCAI 2015), with batch normalisation and padded convolutions.
 
-The five papers of this project all use it in some size; ``widths`` sets the size.
+The papers of this project all use it in some size; ``widths`` sets the size.
 """
 
 import torch
@@ -31,20 +31,21 @@ class DoubleConvolution(nn.Module):
 class UNet2d(nn.Module):
     """Encoder and decoder with skip connections; every level halves height and width.
 
-    ``widths``: channels of each level, finest first. Input N×1×H×W, H and W divisible by 2^(levels − 1);
-    output: logits N×1×H×W.
+    ``widths``: channels of each level, finest first. Input N×``channels_in``×H×W, H and W divisible by
+    2^(levels − 1); output: logits N×1×H×W. ``dropout``: share of channels zeroed after the coarsest level.
     """
 
-    def __init__(self, widths: tuple[int, ...]) -> None:
+    def __init__(self, widths: tuple[int, ...], *, channels_in: int = 1, dropout: float = 0.0) -> None:
         super().__init__()
         self.widths = widths
-        inputs = (1, *widths[:-1])
+        inputs = (channels_in, *widths[:-1])
         self.encoder = nn.ModuleList(
             DoubleConvolution(before, width) for before, width in zip(inputs, widths, strict=True)
         )
         self.decoder = nn.ModuleList(
             DoubleConvolution(coarse + fine, fine) for coarse, fine in zip(widths[:0:-1], widths[-2::-1], strict=True)
         )
+        self.dropout = nn.Dropout2d(dropout)
         self.head = nn.Conv2d(widths[0], 1, 1)
 
     def forward(self, slices: Tensor) -> Tensor:
@@ -55,6 +56,7 @@ class UNet2d(nn.Module):
                 skipped.append(features)
                 features = F.max_pool2d(features, 2)
             features = block(features)
+        features = self.dropout(features)
         for block, skip in zip(self.decoder, reversed(skipped), strict=True):
             features = F.interpolate(features, scale_factor=2.0, mode="nearest")
             features = block(torch.cat([features, skip], dim=1))

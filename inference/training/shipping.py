@@ -1,56 +1,96 @@
-"""One command from labelled pictures to a served model: train, choose the threshold, export, evaluate."""
+"""From labelled data to a served model: train, choose the threshold, export, evaluate."""
 
 import json
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
+from torch import nn
 
+from inference.engines.base import Engine
 from inference.engines.embedded import EmbeddedEngine
 from inference.model import Model
+from inference.training.cases import Case, CaseReader, case_names, read_case
 from inference.training.evaluation import choose_threshold, evaluate
 from inference.training.export import export_onnx
-from inference.training.pictures import Pictures, phantom_pictures, read_cases, read_split
-from inference.training.recipes import RECIPES
-from inference.training.trainer import GREY_LEVELS, Material, train
+from inference.training.lung_finder import lungs_by
+from inference.training.prediction import probabilities
+from inference.training.prepared_pictures import FindLungs, Pictures, phantom_cases, prepared_cases
+from inference.training.recipes.base import Recipe
+from inference.training.splits import Split, split_for
+from inference.training.trainer import Material, train
 
-SPLIT = "covid19_ct_seg_png"
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class LabelledData:
+    """The cases of a folder, their split, and the lungs that the served lung model finds in them."""
+
+    folder: Path
+    readers: Sequence[CaseReader]
+    split: Split
+    find_lungs: FindLungs
+
+    @classmethod
+    def of(cls, folder: Path, readers: Sequence[CaseReader], *, kept_split: Path, engine: Engine) -> "LabelledData":
+        """Raises ``ValueError`` where the folder holds no cases or the split does not fit."""
+        names = case_names(folder, readers)
+        split = split_for(names, kept=kept_split)
+        return cls(folder=folder, readers=readers, split=split, find_lungs=lungs_by(engine))
+
+    def cases(self, names: Sequence[str]) -> list[Case]:
+        """Read. Raises ``ValueError``."""
+        return [read_case(self.folder / name, self.readers) for name in names]
 
 
-def train_and_export(model: Model, *, data: Path, out: Path, steps: int | None, progress: bool) -> dict[str, Any]:
-    """Run the shipped recipe (``steps``: one cycle of that length).
-
-    ``out`` gets ``<name>/1/model.onnx`` and ``figures.json``.
-
-    Returns the figures on the validation patients, whom only the threshold and the choice of weights have seen.
-    """
-    recipe = RECIPES[model.spec.name]
-    if steps is not None:
-        recipe = replace(recipe, cycles=(replace(recipe.cycles[0], steps=steps),))
-    patients, validation_patients = read_split(SPLIT)
-    validation = read_cases(data, validation_patients)
+def train_recipe(
+    recipe: Recipe, data: LabelledData, *, out: Path, resume: bool, progress: bool
+) -> tuple[nn.Module, Pictures]:
+    """The network with the best weights on the validation patients, and those patients' pictures."""
+    validation = prepared_cases(data.cases(data.split.validation), recipe, data.find_lungs)
+    phantoms = phantom_cases(seeds=recipe.phantom_seeds, slices=recipe.phantom_slices)
     material = Material(
-        real=read_cases(data, patients),
-        phantoms=phantom_pictures(seeds=recipe.phantom_seeds, slices=recipe.phantom_slices),
+        real=prepared_cases(data.cases(data.split.train), recipe, data.find_lungs),
+        phantoms=prepared_cases(phantoms, recipe, data.find_lungs) if phantoms else None,
         validation=validation,
     )
-    network = train(recipe, material, out=out, progress=progress)
-    threshold = choose_threshold(probabilities(network, validation), validation.target(model.spec.name))
-    export_onnx(network, threshold=threshold, spec=model.spec, target=out / model.spec.name / "1" / "model.onnx")
-    figures = evaluate(model, EmbeddedEngine(repository=out), data, validation_patients)
-    figures |= {"threshold": threshold, "steps": sum(cycle.steps for cycle in recipe.cycles)}
-    (out / "figures.json").write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
-    return figures
+    return train(recipe, material, out=out, resume=resume, progress=progress), validation
 
 
-@torch.inference_mode()
-def probabilities(network: torch.nn.Module, pictures: Pictures) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """Foreground probability of every pixel (n, 256, 256)."""
-    network = network.to("cpu").eval()
-    parts = [
-        torch.sigmoid(network(torch.from_numpy(part[:, None].astype(np.float32) / GREY_LEVELS)))[:, 0].numpy()
-        for part in np.array_split(pictures.grey, max(len(pictures.grey) // 8, 1))
+def ship(
+    model: Model,
+    members: Sequence[Recipe],
+    data: LabelledData,
+    *,
+    out: Path,
+    repository: Path,
+    resume: bool = False,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Train the recipes of a served model (several: their mean counts) and export them to a model repository.
+
+    ``out`` gets a folder of training curves a recipe, ``<name>/<version>/model.onnx`` and ``<name>/figures.json``.
+    ``repository``: where the lung model is that lesion models need.
+
+    Returns the figures on the validation patients, whom only the choice of weights and of the threshold have seen.
+    """
+    trained = [
+        (recipe, *train_recipe(recipe, data, out=out / recipe.name, resume=resume, progress=progress))
+        for recipe in members
     ]
-    return np.concatenate(parts)
+    found = np.mean([probabilities(network, recipe, pictures) for recipe, network, pictures in trained], axis=0)
+    recipe, _, pictures = trained[0]
+    threshold = choose_threshold(found, pictures.target(recipe.target))
+    target = out / model.spec.name / model.spec.version / "model.onnx"
+    export_onnx(
+        [(recipe, network) for recipe, network, _ in trained], threshold=threshold, spec=model.spec, target=target
+    )
+    lungs = out / "lungs_unet"
+    if not lungs.exists():
+        lungs.symlink_to((repository / "lungs_unet").resolve(), target_is_directory=True)
+    engine = EmbeddedEngine(repository=out)
+    figures = evaluate(model, engine, data.folder, data.split.validation, readers=data.readers)
+    figures |= {"threshold": threshold}
+    (target.parent.parent / "figures.json").write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    return figures

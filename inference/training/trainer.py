@@ -1,164 +1,222 @@
-"""Runs a recipe: batches, loss, validation, best weights. Seeded, resumable by hand from ``best.pt``.
+"""Runs a recipe: batches, loss, validation, best weights. Seeded; goes on where it was killed.
 
-Mixed precision: bfloat16 where the processor or GPU has it in hardware.
+``out`` gets ``last.pt`` (everything needed to go on), ``best.pt`` (the weights), ``curve.csv`` and ``curve.png``.
+Mixed precision: bfloat16, on the GPU where there is one. On a processor without bfloat16 arithmetic it is slower.
 """
 
 import csv
+import os
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from inference.networks.unet import UNet2d
-from inference.training.augmentation import augment
-from inference.training.pictures import Pictures, mirrored_normals
-from inference.training.recipes import Cycle, Recipe
+from inference.training.batches import Batches, network_inputs
+from inference.training.curve_picture import save_training_curve
+from inference.training.losses import segmentation_loss
+from inference.training.prepared_pictures import Pictures
+from inference.training.recipes.base import Pace, Recipe, Schedule
 
-GREY_LEVELS = 255.0
 VALIDATION_PICTURES = 96
 """Evenly spread over the validation patients; the whole of them is for ``evaluate``."""
-DICE_SMOOTHING = 1.0
 AVERAGE_DECAY = 0.98
 """Of the running average of weights: it looks back some fifty steps."""
+LARGEST_GRADIENT = 1.0
+"""Norm at which gradients are cut."""
+PLATEAU_DECAY = 0.1
+COLUMNS = ("step", "seconds", "learning_rate", "loss", "validation_dice")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Material:
-    """What a recipe learns from."""
+    """What a recipe learns from. Without ``validation`` the last weights are kept: for cross-validation."""
 
     real: Pictures
-    phantoms: Pictures
-    validation: Pictures
+    phantoms: Pictures | None = None
+    validation: Pictures | None = None
 
 
-def train(recipe: Recipe, material: Material, *, out: Path, start: Path | None = None, progress: bool = True) -> UNet2d:
-    """Train, write ``best.pt`` and ``curve.csv`` into ``out``, and return the network with the best weights.
+def train(
+    recipe: Recipe,
+    material: Material,
+    *,
+    out: Path,
+    start: Path | None = None,
+    resume: bool = False,
+    progress: bool = True,
+) -> UNet2d:
+    """Train and return the network with the best weights.
 
-    ``start``: weights to begin with instead of random ones.
+    ``start``: weights to begin with instead of random ones. ``resume``: go on from ``out``'s ``last.pt`` if there is
+    one; raises ``ValueError`` where that belongs to another recipe.
     """
     out.mkdir(parents=True, exist_ok=True)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    torch.manual_seed(recipe.seed)
-    network = UNet2d(recipe.widths).to(device)
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
-    if start is not None:
-        network.load_state_dict(torch.load(start, map_location=device, weights_only=True))
-    with (out / "curve.csv").open("w", newline="", encoding="utf-8") as file:
-        curve = csv.writer(file)
-        curve.writerow(["cycle", "step", "seconds", "loss", "validation_dice"])
-        for number, cycle in enumerate(recipe.cycles):
-            best = -1.0  # of this cycle: a later one teaches what validation pictures cannot show
-            batches = _Batches(recipe, cycle, material, device)
-            progressed = _run_cycle(recipe, cycle, network, batches, progress=progress)
-            for step, seconds, loss, current in progressed:
-                dice = validate(current, material.validation, recipe.model, device)
-                curve.writerow([number + 1, step, round(seconds, 1), round(loss, 5), round(dice, 5)])
-                file.flush()
-                if dice > best:
-                    best = dice
-                    torch.save(current.state_dict(), out / "best.pt")
-            network.load_state_dict(torch.load(out / "best.pt", map_location=device, weights_only=True))
-    network.eval()
-    return network
+    run = _Run(recipe, device, start)
+    if resume and (out / "last.pt").exists():
+        run.restore(out / "last.pt")
+    batches = Batches(recipe, material.real, material.phantoms, device)
+    pace = recipe.pace
+    bar = tqdm(total=pace.steps, initial=run.step, desc=recipe.name, unit="step", disable=not progress)
+    while run.step < pace.steps and not run.exhausted:
+        run.learn(batches)
+        bar.update()
+        bar.set_postfix(loss=f"{run.loss:.3f}", refresh=False)
+        if run.step % pace.validate_every == 0 or run.step == pace.steps:
+            run.look_back(material.validation)
+            run.save(out)
+    bar.close()
+    network = UNet2d(recipe.widths, channels_in=recipe.channels, dropout=recipe.dropout)
+    network.load_state_dict(torch.load(out / "best.pt", map_location="cpu", weights_only=True))
+    return network.eval()
 
 
-def _run_cycle(
-    recipe: Recipe, cycle: Cycle, network: UNet2d, batches: "_Batches", *, progress: bool
-) -> Iterator[tuple[int, float, float, UNet2d]]:
-    """Step, seconds, running loss and the network to validate, as often as the recipe wants to validate."""
-    optimiser = torch.optim.AdamW(network.parameters(), lr=cycle.learning_rate, weight_decay=recipe.weight_decay)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, max_lr=cycle.learning_rate, total_steps=cycle.steps, pct_start=0.15
-    )
-    average = AveragedModel(
-        network,
-        multi_avg_fn=get_ema_multi_avg_fn(AVERAGE_DECAY),  # type: ignore[no-untyped-call]
-        use_buffers=True,
-    )
-    started, running = time.monotonic(), 0.0
-    bar = tqdm(range(1, cycle.steps + 1), desc=recipe.model, unit="step", disable=not progress)
-    for step in bar:
-        network.train()
-        grey, target = batches.draw()
-        with torch.autocast(grey.device.type, torch.bfloat16):
-            logits = network(grey)
-        loss = segmentation_loss(logits.float(), target)
-        optimiser.zero_grad(set_to_none=True)
+class _Run:
+    """The state of a training, all of which goes into ``last.pt``."""
+
+    def __init__(self, recipe: Recipe, device: torch.device, start: Path | None) -> None:
+        torch.manual_seed(recipe.seed)
+        self.recipe, self._device = recipe, device
+        self.step, self.loss, self.exhausted = 0, 0.0, False
+        self._best, self._since_best, self._since_decay = -1.0, 0, 0
+        self._rows: list[tuple[float, ...]] = []
+        self._before_s, self._started = 0.0, time.monotonic()
+        self._network = UNet2d(recipe.widths, channels_in=recipe.channels, dropout=recipe.dropout).to(device)
+        self._network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
+        if start is not None:
+            self._network.load_state_dict(torch.load(start, map_location=device, weights_only=True))
+        self._average = AveragedModel(
+            self._network,
+            multi_avg_fn=get_ema_multi_avg_fn(AVERAGE_DECAY),  # type: ignore[no-untyped-call]
+            use_buffers=True,
+        )
+        self._optimiser = torch.optim.AdamW(
+            self._network.parameters(), lr=recipe.pace.learning_rate, weight_decay=recipe.weight_decay
+        )
+        self._cycle = _cycle(self._optimiser, recipe.pace)
+        self._best_weights = _copied(self._network)
+
+    def learn(self, batches: Batches) -> None:
+        """One step."""
+        recipe = self.recipe
+        self._network.train()
+        batch = batches.draw(self.step)
+        torch.manual_seed(recipe.seed * 1_000_003 + self.step)  # for dropout
+        with torch.autocast(self._device.type, torch.bfloat16):
+            logits = self._network(batch.inputs)
+        loss = segmentation_loss(
+            recipe.loss,
+            logits.float(),
+            batch.target,
+            batch.lungs,
+            total_variation_weight=recipe.total_variation_weight,
+        )
+        self._optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimiser.step()
-        schedule.step()
-        if cycle.average:
-            average.update_parameters(network)
-        running = loss.item() if step == 1 else 0.95 * running + 0.05 * loss.item()
-        bar.set_postfix(loss=f"{running:.3f}", refresh=False)
-        if step % recipe.validate_every == 0 or step == cycle.steps:
-            current = average.module if cycle.average else network
-            yield step, time.monotonic() - started, float(running), cast(UNet2d, current)
+        torch.nn.utils.clip_grad_norm_(self._network.parameters(), LARGEST_GRADIENT)
+        self._optimiser.step()
+        if self._cycle is not None:
+            self._cycle.step()
+        if recipe.average:
+            self._average.update_parameters(self._network)
+        self.loss = loss.item() if self.step == 0 else 0.95 * self.loss + 0.05 * loss.item()
+        self.step += 1
+
+    def look_back(self, validation: Pictures | None) -> None:
+        """Validate, keep the best weights, and move the learning rate where the schedule says so."""
+        current = self._average.module if self.recipe.average else self._network
+        dice = validate(current, self.recipe, validation, self._device) if validation is not None else float("nan")
+        rate = float(self._optimiser.param_groups[0]["lr"])
+        seconds = self._before_s + time.monotonic() - self._started
+        self._rows.append((self.step, round(seconds, 1), rate, round(self.loss, 5), round(dice, 5)))
+        if validation is None or dice > self._best:
+            self._best, self._since_best, self._since_decay = dice, 0, 0
+            self._best_weights = _copied(current)
+            return
+        self._since_best += 1
+        self._since_decay += 1
+        if self.recipe.pace.schedule is Schedule.PLATEAU:
+            self.exhausted = self._since_best >= self.recipe.pace.stop_after
+            if self._since_decay >= self.recipe.pace.decay_after:
+                self._since_decay = 0
+                for group in self._optimiser.param_groups:
+                    group["lr"] *= PLATEAU_DECAY
+
+    def save(self, out: Path) -> None:
+        """Everything, so that a kill at any moment leaves the state of the last validation whole."""
+        _save_whole(self._best_weights, out / "best.pt")
+        with (out / "curve.csv").open("w", newline="", encoding="utf-8") as file:
+            table = csv.writer(file)
+            table.writerow(COLUMNS)
+            table.writerows(self._rows)
+        save_training_curve(out / "curve.png", self.recipe.name, self._rows)
+        state: dict[str, Any] = {
+            "recipe": repr(self.recipe),
+            "network": self._network.state_dict(),
+            "average": self._average.state_dict(),
+            "optimiser": self._optimiser.state_dict(),
+            "cycle": self._cycle.state_dict() if self._cycle is not None else {},
+            "best_weights": self._best_weights,
+            "numbers": {name: getattr(self, name) for name in _NUMBERS},
+            "rows": self._rows,
+            "seconds": self._rows[-1][1],
+        }
+        _save_whole(state, out / "last.pt")
+
+    def restore(self, path: Path) -> None:
+        """Go on where ``save`` left off."""
+        state = torch.load(path, map_location=self._device, weights_only=True)
+        if state["recipe"] != repr(self.recipe):
+            raise ValueError(f"{path} is of another recipe or pace: give another folder, or delete it to start anew")
+        self._network.load_state_dict(state["network"])
+        self._average.load_state_dict(state["average"])
+        self._optimiser.load_state_dict(state["optimiser"])
+        if self._cycle is not None:
+            self._cycle.load_state_dict(state["cycle"])
+        self._best_weights, self._rows, self._before_s = state["best_weights"], state["rows"], state["seconds"]
+        for name, value in state["numbers"].items():
+            setattr(self, name, value)
 
 
-def segmentation_loss(logits: Tensor, target: Tensor) -> Tensor:
-    """Binary cross-entropy plus one minus soft Dice over the whole batch, so that empty pictures count too."""
-    probability = torch.sigmoid(logits)
-    overlap = 2 * (probability * target).sum() + DICE_SMOOTHING
-    dice = overlap / (probability.sum() + target.sum() + DICE_SMOOTHING)
-    return F.binary_cross_entropy_with_logits(logits, target) + 1 - dice
+_NUMBERS = ("step", "loss", "exhausted", "_best", "_since_best", "_since_decay")
+
+
+def _cycle(optimiser: torch.optim.Optimizer, pace: Pace) -> torch.optim.lr_scheduler.OneCycleLR | None:
+    if pace.schedule is not Schedule.ONE_CYCLE:
+        return None
+    return torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, max_lr=pace.learning_rate, total_steps=pace.steps, pct_start=0.15
+    )
+
+
+def _copied(network: torch.nn.Module) -> dict[str, Tensor]:
+    return {name: value.detach().cpu().clone() for name, value in network.state_dict().items()}
+
+
+def _save_whole(content: object, path: Path) -> None:
+    """Never half a file under the final name."""
+    partial = path.with_suffix(".partial")
+    torch.save(content, partial)
+    os.replace(partial, path)  # noqa: PTH105  # atomic, and it says so
 
 
 @torch.inference_mode()
-def validate(network: UNet2d, pictures: Pictures, model: str, device: torch.device) -> float:
+def validate(network: torch.nn.Module, recipe: Recipe, pictures: Pictures, device: torch.device) -> float:
     """Pooled Dice at one half over an even sample of the pictures."""
     network.eval()
-    chosen = np.unique(np.linspace(0, len(pictures.grey) - 1, VALIDATION_PICTURES).astype(int))
-    truth = pictures.target(model)
+    chosen = np.unique(np.linspace(0, len(pictures) - 1, VALIDATION_PICTURES).astype(int))
+    truth = pictures.target(recipe.target)
     shared = total = 0
     for part in np.array_split(chosen, max(len(chosen) // 16, 1)):
         with torch.autocast(device.type, torch.bfloat16):
-            marked = (network(_scaled(pictures.grey[part], device)) > 0).cpu().numpy()[:, 0]
+            marked = (network(network_inputs(recipe, pictures, part, device)) > 0).cpu().numpy()[:, 0]
         shared += int((marked & truth[part]).sum())
         total += int(marked.sum()) + int(truth[part].sum())
     return 2 * shared / total if total else 1.0
-
-
-class _Batches:
-    """Random batches of all kinds of pictures in the recipe's proportion; real ones take what the others leave."""
-
-    def __init__(self, recipe: Recipe, cycle: Cycle, material: Material, device: torch.device) -> None:
-        self._device = device
-        extra: list[tuple[Pictures, float]] = [(material.phantoms, recipe.phantom_share)]
-        if cycle.mirrored_share:
-            extra.append((mirrored_normals(material.real), cycle.mirrored_share))
-        extra = [(pictures, share) for pictures, share in extra if len(pictures.grey)]
-        counts = [round(recipe.batch * share) for _, share in extra]
-        self._counts = (recipe.batch - sum(counts), *counts)
-        pictured = (material.real, *(pictures for pictures, _ in extra))
-        self._sources = [(one.grey, one.target(recipe.model)) for one in pictured]
-        self._random = np.random.default_rng(recipe.seed)
-        self._generator = torch.Generator().manual_seed(recipe.seed)
-
-    def draw(self) -> tuple[Tensor, Tensor]:
-        """N×1×256×256 in 0-1, and the target as 0 and 1."""
-        grey, target = [], []
-        for (pictures, targets), count in zip(self._sources, self._counts, strict=True):
-            chosen = self._random.integers(0, len(pictures), count)
-            grey.append(pictures[chosen])
-            target.append(targets[chosen])
-        return augment(
-            _scaled(np.concatenate(grey), self._device),
-            torch.from_numpy(np.concatenate(target)[:, None].astype(np.float32)).to(self._device),
-            self._generator,
-        )
-
-
-def _scaled(grey: NDArray[np.uint8], device: torch.device) -> Tensor:
-    scaled = torch.from_numpy(grey[:, None].astype(np.float32) / GREY_LEVELS)
-    return scaled.to(device, memory_format=torch.channels_last)

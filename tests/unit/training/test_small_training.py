@@ -1,30 +1,41 @@
-"""A training run of seconds: it learns, repeats itself, and exports what it learned."""
+"""A training run of seconds: it learns, repeats itself, survives a kill, and exports what it learned."""
 
+import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import torch
 
-from inference.engines.embedded import EmbeddedEngine
 from inference.models import LungsUnet
 from inference.networks.unet import UNet2d
-from inference.training.augmentation import augment
-from inference.training.evaluation import mark
 from inference.training.export import export_onnx
-from inference.training.pictures import Pictures, mirrored_normals, phantom_pictures
-from inference.training.recipes import RECIPES, Cycle, Recipe
-from inference.training.trainer import Material, segmentation_loss, train
+from inference.training.losses import Loss, segmentation_loss
+from inference.training.prediction import probabilities
+from inference.training.prepared_pictures import Pictures
+from inference.training.recipes import Pace, Recipe, Schedule, Target
+from inference.training.trainer import Material, train
 
 RECIPE = Recipe(
-    model="lungs_unet",
+    name="discs",
+    source="this test",
+    target=Target.LUNGS,
+    size_px=64,
     widths=(8, 16),
-    cycles=(Cycle(steps=60, learning_rate=1e-2), Cycle(steps=10, mirrored_share=0.25, average=True)),
-    batch=4,
-    validate_every=30,
+    crop=1.0,
+    pace=Pace(schedule=Schedule.ONE_CYCLE, learning_rate=1e-2, steps=60, batch=4, validate_every=20),
+    phantom_share=0.25,
+    mirrored_share=0.25,
 )
+AVERAGED = replace(RECIPE, average=True)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -43,19 +54,27 @@ def discs(count: int, size: int, seed: int) -> Pictures:
     middles = random.uniform(0.3 * size, 0.7 * size, (count, 2))
     masks = np.stack([(rows - y) ** 2 + (columns - x) ** 2 < (0.2 * size) ** 2 for y, x in middles])
     grey = np.where(masks, 60, 180) + random.normal(0, 10, masks.shape)
-    return Pictures(grey=grey.clip(0, 255).astype(np.uint8), palette=masks.astype(np.uint8))
+    return Pictures(
+        grey=grey.clip(0, 255).astype(np.uint8),
+        palette=masks.astype(np.uint8),
+        lungs=masks.astype(np.uint8),
+        patient=np.arange(count) % 3,
+    )
 
 
-def run(out: Path) -> UNet2d:
+def material() -> Material:
     pictures = discs(24, 64, seed=1)
-    material = Material(real=pictures, phantoms=pictures, validation=discs(8, 64, seed=2))
-    return train(RECIPE, material, out=out, progress=False)
+    return Material(real=pictures, phantoms=pictures, validation=discs(8, 64, seed=2))
+
+
+def dices(out: Path) -> list[float]:
+    return [float(line.split(",")[4]) for line in (out / "curve.csv").read_text().splitlines()[1:]]
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[UNet2d, Path]:
     out = tmp_path_factory.mktemp("training")
-    return run(out), out
+    return train(RECIPE, material(), out=out, progress=False), out
 
 
 def test_training_learns_and_keeps_the_best(trained: tuple[UNet2d, Path]) -> None:
@@ -64,74 +83,106 @@ def test_training_learns_and_keeps_the_best(trained: tuple[UNet2d, Path]) -> Non
     grey = torch.from_numpy(held_back.grey[:, None] / np.float32(255))
     target = torch.from_numpy(held_back.palette[:, None].astype(np.float32))
     with torch.inference_mode():
-        loss = segmentation_loss(network(grey), target).item()
-        nothing = segmentation_loss(torch.zeros_like(target), target).item()
+        loss = segmentation_loss(Loss.CROSS_ENTROPY_AND_DICE, network(grey), target, target).item()
+        nothing = segmentation_loss(Loss.CROSS_ENTROPY_AND_DICE, torch.zeros_like(target), target, target).item()
     assert loss < 0.5 * nothing
-    dices = [float(line.split(",")[4]) for line in (out / "curve.csv").read_text().splitlines()[1:]]
-    assert len(dices) == 3
-    assert max(dices) > 0.8
+    assert len(dices(out)) == 3
+    assert max(dices(out)) > 0.8
+    assert (out / "curve.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_same_seed_gives_the_same_weights(trained: tuple[UNet2d, Path], tmp_path: Path) -> None:
-    again = run(tmp_path)
+    again = train(RECIPE, material(), out=tmp_path, progress=False)
     for name, weights in trained[0].state_dict().items():
         assert torch.allclose(weights, again.state_dict()[name], atol=1e-4), name
 
 
+def test_a_killed_training_goes_on_to_the_same_weights(tmp_path: Path) -> None:
+    undisturbed = train(AVERAGED, material(), out=tmp_path / "undisturbed", progress=False)
+    out, root = tmp_path / "killed", Path(__file__).parents[3]
+    source = (
+        f"import sys, torch; sys.path[:0] = [{str(root)!r}, {str(Path(__file__).parent)!r}]; torch.set_num_threads(1)\n"
+        "from test_small_training import AVERAGED, material, train\nfrom pathlib import Path\n"
+        f"train(AVERAGED, material(), out=Path({str(out)!r}), progress=False)\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", source], env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"})
+    deadline = time.monotonic() + 120
+    while not (out / "last.pt").exists():
+        assert process.poll() is None, "the training ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert len(dices(out)) < 3
+    resumed = train(AVERAGED, material(), out=out, resume=True, progress=False)
+    assert len(dices(out)) == 3
+    for name, weights in undisturbed.state_dict().items():
+        assert torch.allclose(weights, resumed.state_dict()[name], atol=1e-4), name
+
+
+def test_another_recipe_is_not_mixed_in(trained: tuple[UNet2d, Path]) -> None:
+    with pytest.raises(ValueError, match="another recipe"):
+        train(replace(RECIPE, seed=2), material(), out=trained[1], resume=True, progress=False)
+
+
+def test_without_gain_the_rate_falls_and_training_ends(tmp_path: Path) -> None:
+    pace = Pace(
+        schedule=Schedule.PLATEAU,
+        learning_rate=1e-30,  # nothing can be learnt at this rate
+        steps=50,
+        batch=2,
+        validate_every=1,
+        decay_after=2,
+        stop_after=5,
+    )
+    train(replace(RECIPE, pace=pace, average=False), material(), out=tmp_path, progress=False)
+    rates = [float(line.split(",")[2]) for line in (tmp_path / "curve.csv").read_text().splitlines()[1:]]
+    assert 6 <= len(rates) < 50
+    assert rates[-1] < rates[0] / 50
+
+
+def test_fine_tuning_begins_with_the_weights_given(trained: tuple[UNet2d, Path], tmp_path: Path) -> None:
+    pace = replace(RECIPE.pace, steps=1, learning_rate=1e-9)
+    tuned = train(RECIPE.at(pace), material(), out=tmp_path, start=trained[1] / "best.pt", progress=False)
+    weights = trained[0].state_dict()
+    for name, value in tuned.state_dict().items():
+        if "running" not in name and "num_batches" not in name:
+            assert torch.allclose(value, weights[name], atol=1e-5), name
+
+
 @pytest.mark.filterwarnings("default")  # torch's exporter warns of its own deprecations
-def test_the_graph_equals_the_network(trained: tuple[UNet2d, Path], tmp_path: Path) -> None:
-    model = LungsUnet()
-    target = tmp_path / "lungs_unet" / "1" / "model.onnx"
-    served = export_onnx(trained[0], threshold=0.4, spec=model.spec, target=target)
+@pytest.mark.parametrize("lung_channel", [False, True], ids=["slices", "slices and lungs"])
+def test_the_graph_equals_the_networks(lung_channel: bool, tmp_path: Path) -> None:
+    """An ensemble of a network of the graph's size and one that enlarges its pictures."""
+    torch.manual_seed(1)
+    members = []
+    for size in (256, 320):
+        recipe = replace(RECIPE, size_px=size, lung_channel=lung_channel)
+        network = UNet2d(recipe.widths, channels_in=recipe.channels).eval()
+        network.head.weight.data *= 100  # as sure of itself as a trained one
+        members.append((recipe, network))
+    spec = LungsUnet().spec
     pictures = discs(5, 256, seed=4)
+    inputs = {"slices": pictures.grey[:, None].astype(np.float16)}
+    if lung_channel:
+        from inference.models.slice_preparation import INPUT, LUNGS
+
+        spec = replace(spec, inputs=(INPUT, LUNGS))
+        inputs["lungs"] = pictures.lungs
+    small = [probabilities(network, recipe, enlarged(pictures, recipe.size_px)) for recipe, network in members]
+    threshold = float(np.median(np.mean(small, axis=0)))
+    target = tmp_path / "lungs_unet" / "1" / "model.onnx"
+    served = export_onnx(members, threshold=threshold, spec=spec, target=target)
     with torch.inference_mode():
-        expected = served(torch.from_numpy(pictures.grey[:, None].astype(np.float16))).numpy()
+        expected = served(*(torch.from_numpy(one) for one in inputs.values())).numpy()
+    assert 0.1 < expected.mean() < 0.9
+    assert np.mean(expected != (np.mean(small, axis=0) > threshold)) < 0.02  # evaluation enlarges with OpenCV
     session = onnxruntime.InferenceSession(target, providers=["CPUExecutionProvider"])
-    (labels,) = session.run(None, {"slices": pictures.grey[:, None].astype(np.float16)})
-    assert 0.02 < expected.mean() < 0.98
+    (labels,) = session.run(None, inputs)
     assert np.mean(labels != expected) <= 1e-4
-    served_labels = mark(model, EmbeddedEngine(repository=tmp_path, threads=1), pictures)  # bfloat16 where it can
-    assert np.mean(served_labels != expected) <= 1e-3
+    assert any("probability" in node.input for node in onnx.load(target).graph.node)
 
 
-def test_augmentation_keeps_mask_and_picture_together() -> None:
-    pictures = discs(6, 64, seed=5)
-    grey = torch.from_numpy(pictures.grey[:, None] / np.float32(255))
-    target = torch.from_numpy(pictures.palette[:, None].astype(np.float32))
-    changed, changed_target = augment(grey, target, torch.Generator().manual_seed(0))
-    assert changed.shape == grey.shape
-    assert changed.min() >= 0.0
-    assert changed.max() <= 1.0
-    assert set(changed_target.flatten().tolist()) <= {0.0, 1.0}
-    for one, mask in zip(changed[:, 0], changed_target[:, 0], strict=True):
-        inside = torch.nn.functional.max_pool2d(mask[None, None], 5, stride=1, padding=2)[0, 0]
-        assert one[mask > 0].mean() < one[(inside == 0) & (one > 0)].mean()  # discs stay the dark part
-    assert not torch.equal(target, changed_target)
-
-
-def test_phantom_pictures_hold_lungs_with_and_without_lesions() -> None:
-    pictures = phantom_pictures(seeds=(0, 1), slices=6)
-    assert pictures.grey.shape == pictures.palette.shape == (12, 256, 256)
-    assert (pictures.palette[:6] == 2).any()
-    assert not (pictures.palette[6:] >= 2).any()
-    assert pictures.target("lungs_unet").sum() > pictures.target("infection_unet").sum()
-
-
-def test_mirrored_pictures_keep_the_half_without_lesions() -> None:
-    grey, palette = np.zeros((2, 1, 256, 256), np.uint8)
-    grey[0] = np.arange(256)
-    palette[0, 60:160, 40:110] = 1  # picture's left half: healthy
-    palette[0, 60:160, 150:220] = 2
-    mirrored = mirrored_normals(Pictures(grey=grey, palette=palette))
-    assert len(mirrored.grey) == 1
-    assert np.array_equal(mirrored.palette[0, :, 150:220], np.where(palette[0, :, 40:110], 1, 0))
-    assert np.array_equal(mirrored.grey[0, :, 130:226], grey[0, :, 34:130][:, ::-1])
-    palette[0, 60:160, 40:110] = 2
-    assert len(mirrored_normals(Pictures(grey=grey, palette=palette)).grey) == 0
-
-
-def test_recipes_are_for_the_shipped_models() -> None:
-    from inference.models import MODELS
-
-    assert set(RECIPES) == {model.spec.name for model in MODELS}
-    assert all(min(recipe.phantom_seeds) >= 1000 for recipe in RECIPES.values())  # others are for tests and demo
+def enlarged(pictures: Pictures, size: int) -> Pictures:
+    index = np.minimum(np.arange(size) * 256 // size, 255)
+    return replace(pictures, grey=pictures.grey[:, index][:, :, index], lungs=pictures.lungs[:, index][:, :, index])

@@ -1,0 +1,13 @@
+"""The shipped lung model: both lungs as one label, lesions included."""
+
+from inference.training.recipes.base import TRAINING_SEEDS, Pace, Recipe, Schedule, Target
+
+LUNGS_UNET = Recipe(
+    name="lungs_unet",
+    source="2D U-Net, Ronneberger et al., MICCAI 2015",
+    target=Target.LUNGS,
+    crop=1.0,
+    pace=Pace(schedule=Schedule.ONE_CYCLE, learning_rate=3e-3, steps=280, batch=12),
+    phantom_seeds=TRAINING_SEEDS,
+    phantom_share=0.3,
+)

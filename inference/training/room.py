@@ -1,0 +1,27 @@
+"""What the command line uses of training, in one place. Importing it needs the packages of ``make train-env``."""
+
+from inference.model import Model
+from inference.models import InfectionUnet, LungsUnet
+from inference.training.cross_validation import compare, cross_validate
+from inference.training.recipes import INFECTION_UNET, LUNGS_UNET, QUICK, RECIPES, Recipe
+from inference.training.shipping import LabelledData, ship, train_recipe
+from inference.training.transfer import as_markdown, transfer
+
+SHIPPED: tuple[tuple[Model, tuple[Recipe, ...]], ...] = (
+    (LungsUnet(), (LUNGS_UNET,)),
+    (InfectionUnet(), (INFECTION_UNET,)),
+)
+"""Served models and the recipes of their networks."""
+
+__all__ = [
+    "QUICK",
+    "RECIPES",
+    "SHIPPED",
+    "LabelledData",
+    "as_markdown",
+    "compare",
+    "cross_validate",
+    "ship",
+    "train_recipe",
+    "transfer",
+]

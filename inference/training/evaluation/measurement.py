@@ -73,7 +73,10 @@ class Measurement:
 
 
 def mean_per_patient(patients: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Mean of each figure over the patients that have it, and its 95 % interval (``<figure>_95``)."""
+    """Mean of each figure over the patients that have it, and its 95 % interval (``<figure>_95``).
+
+    The interval is ``None`` for a single patient.
+    """
     means: dict[str, Any] = {}
     for figure in AVERAGED:
         values = np.array([one[figure] for one in patients.values() if one.get(figure) is not None])

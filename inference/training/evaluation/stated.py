@@ -45,9 +45,7 @@ def table(figures: Mapping[str, Any]) -> list[str]:
     rows = [["patient", *(_COLUMNS[name] for name in columns), "pictures"]]
     for name, one in figures["patients"].items():
         rows.append([name, *(_figure(one[column]) for column in columns), str(one["pictures"])])
-    mean = figures["mean_per_patient"]
-    means = [f"{_figure(mean[column])} ({'–'.join(map(_figure, mean[f'{column}_95']))})" for column in columns]
-    rows.append([f"mean of {len(figures['patients'])} patients (95 %, bootstrap)", *means, ""])
+    rows.append([_of_patients(len(figures["patients"])), *_means(figures["mean_per_patient"], columns), ""])
     pooled = figures["pooled"] | {"average_precision": figures.get("average_precision")}
     rows.append(["all pixels pooled", *(_figure(pooled[column]) for column in columns), str(pooled["pictures"])])
     widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
@@ -90,6 +88,19 @@ def deviations(stated: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]
         for name, one in found["patients"].items()
         if abs(one["dice"] - stated["patients"][name]["dice"]) > DICE_TOLERANCE
     ]
+
+
+def _of_patients(count: int) -> str:
+    return f"mean of {count} patients (95 %, bootstrap)" if count > 1 else "mean of 1 patient"
+
+
+def _means(mean: Mapping[str, Any], columns: Sequence[str]) -> list[str]:
+    """Each mean with its interval, where it has one."""
+    cells = []
+    for column in columns:
+        interval = mean[f"{column}_95"]
+        cells.append(_figure(mean[column]) + (f" ({'–'.join(map(_figure, interval))})" if interval else ""))
+    return cells
 
 
 def _figure(value: float | None) -> str:

@@ -96,9 +96,10 @@ def test_a_model_that_looks_into_lungs_gets_those_of_the_lung_model(tmp_path: Pa
     grey[:80], grey[220:] = 200, 150  # "lung" to the first model; bright outside of it
     write_pictures(tmp_path / "data" / "p", grey)
     write_threshold_model(repository, LungsUnet().spec, 180.0)
-    write_threshold_model(repository, INFECTION_IN_LUNGS)
+    graph = write_threshold_model(repository, INFECTION_IN_LUNGS, probability=True)
     engine = engine_of(repository)
-    figures = evaluate(IN_LUNGS, engine, tmp_path / "data")
+    figures = evaluate(IN_LUNGS, engine, tmp_path / "data", graph=graph)
+    assert figures["average_precision"] > 0.8
     assert (figures["pooled"]["precision"], figures["pooled"]["recall"]) == pytest.approx((1.0, 0.8))
 
     class Pictures:

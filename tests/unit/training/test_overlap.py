@@ -60,10 +60,12 @@ def test_counts_of_patients_add_up() -> None:
 
 def test_interval_holds_the_mean_and_repeats() -> None:
     dices = np.array([0.5, 0.6, 0.7, 0.9])
-    low, high = interval_95(dices)
-    assert 0.5 < low < dices.mean() < high < 0.9
-    assert interval_95(dices) == (low, high)
+    interval = interval_95(dices)
+    assert interval is not None
+    assert 0.5 < interval[0] < dices.mean() < interval[1] < 0.9
+    assert interval_95(dices) == interval
     assert interval_95(np.full(4, 0.7)) == pytest.approx((0.7, 0.7))
+    assert interval_95(dices[:1]) is None  # one patient says nothing about others
 
 
 def test_threshold_follows_the_validation_pictures() -> None:

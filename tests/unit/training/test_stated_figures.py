@@ -56,6 +56,9 @@ def test_table_has_every_patient_their_mean_and_all_pixels(figures: dict[str, An
     assert rows[3] == ["second", "0.600", "0.429", "0.800", "0.700", "-", "20"]
     assert rows[4][:2] == ["mean of 2 patients (95 %, bootstrap)", "0.700 (0.600–0.812)"]
     assert [rows[5][0], rows[5][5]] == ["all pixels pooled", "0.550"]
+    del figures["patients"]["second"]
+    figures["mean_per_patient"]["dice_95"] = None
+    assert any(row.startswith("| mean of 1 patient ") and "| 0.700 |" in row for row in table(figures))
     del figures["mean_per_patient"]["average_precision"]
     assert "AP" not in table(figures)[0]
 

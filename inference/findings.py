@@ -54,6 +54,8 @@ class ModelIdentity:
     """SHA-256 (hex) of the model file that ran."""
     trained_on: str
     """One clause for reports, e.g. "16 public COVID-19 CT cases and synthetic phantoms"."""
+    licence: str
+    """Of the weights, and what they may be used for, e.g. "CC BY-NC-SA 4.0, research only"."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

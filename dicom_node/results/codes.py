@@ -84,6 +84,7 @@ SEVERITY: Final = Code("SEVERITY", PRIVATE_SCHEME, "Severity")
 MODELS: Final = Code("MODELS", PRIVATE_SCHEME, "Models")
 MODEL: Final = Code("MODEL", PRIVATE_SCHEME, "Model")
 TRAINED_ON: Final = Code("TRAINED-ON", PRIVATE_SCHEME, "Trained on")
+LICENCE: Final = Code("LICENCE", PRIVATE_SCHEME, "Licence of the model")
 SOFTWARE_VERSION: Final = Code("SOFTWARE", PRIVATE_SCHEME, "Software version")
 SERIES_DECISIONS: Final = Code("DECISIONS", PRIVATE_SCHEME, "Series of the study")
 

@@ -22,7 +22,13 @@ def findings_document(request: ResultRequest) -> dict[str, Any]:
         "status": findings.status.value,
         "reason": findings.reason,
         "models": [
-            {"name": model.name, "version": model.version, "digest": model.digest, "trained_on": model.trained_on}
+            {
+                "name": model.name,
+                "version": model.version,
+                "digest": model.digest,
+                "trained_on": model.trained_on,
+                "licence": model.licence,
+            }
             for model in findings.models
         ],
         "lesions": _lesions(request),

@@ -180,6 +180,7 @@ def _model(model: ModelIdentity) -> ContentItem:
             _text(codes.ALGORITHM_VERSION, model.version),
             _text(codes.ALGORITHM_PARAMETERS, f"sha256 of the weights {model.digest[: wording.SHOWN_DIGEST]}"),
             _text(codes.TRAINED_ON, f"{model.trained_on}. {wording.RESEARCH_USE}"),
+            _text(codes.LICENCE, model.licence),
         ],
     )
 

@@ -49,7 +49,11 @@ class EmbeddedEngine(Engine):
     def identity(self, spec: ModelSpec) -> ModelIdentity:
         """Name, version and digest of the weights that ``run`` would use. Raises ``EngineError``."""
         return ModelIdentity(
-            name=spec.name, version=spec.version, digest=self._read(spec).digest, trained_on=spec.trained_on
+            name=spec.name,
+            version=spec.version,
+            digest=self._read(spec).digest,
+            trained_on=spec.trained_on,
+            licence=spec.licence,
         )
 
     def run(self, spec: ModelSpec, inputs: Tensors, *, cancelled: Callable[[], bool] | None = None) -> Tensors:

@@ -49,7 +49,7 @@ def _write_model(repository: Path, *, output_name: str = "labels", output_type: 
         [helper.make_tensor("limit", TensorProto.FLOAT, [], [100.0])],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
-    path = repository / SPEC.name / "1" / "model.onnx"
+    path = repository / SPEC.name / SPEC.version / "model.onnx"
     path.parent.mkdir(parents=True)
     path.write_bytes(model.SerializeToString())
     return path

@@ -67,7 +67,7 @@ def test_minted_uids_are_valid(arguments: dict) -> None:
 
 
 def test_what_trained_a_model_on_is_no_part_of_its_identity() -> None:
-    one, other = (ModelIdentity(name="n", version="1", digest="d", trained_on=text) for text in ("a", "b"))
+    one, other = (ModelIdentity(name="n", version="1", digest="d", trained_on=text, licence="l") for text in ("a", "b"))
     assert result_uid(role="r", sources=(), models=(one,), settings_digest="") == result_uid(
         role="r", sources=(), models=(other,), settings_digest=""
     )
@@ -84,7 +84,7 @@ def test_uids_stay_what_they_are() -> None:
         result_uid(
             role="report/instance",
             sources=("1.2.3", "1.2.4"),
-            models=(ModelIdentity(name="lungs_unet", version="1.0.0", digest="ab", trained_on=""),),
+            models=(ModelIdentity(name="lungs_unet", version="1.0.0", digest="ab", trained_on="", licence=""),),
             settings_digest="cd",
         )
         == "2.25.162141994184411973152693023256389729033"

@@ -30,10 +30,18 @@ from inference.volume import Volume
 SLICES, ROWS, COLUMNS = 24, 48, 64
 CREATED_AT = datetime(2026, 3, 14, 15, 9, 26, tzinfo=UTC)
 LUNGS_MODEL = ModelIdentity(
-    name="lungs_unet", version="1.2.0", digest="ab" * 32, trained_on="16 public COVID-19 CT cases and phantoms"
+    name="lungs_unet",
+    version="1.2.0",
+    digest="ab" * 32,
+    trained_on="16 public COVID-19 CT cases and phantoms",
+    licence="CC BY-NC-SA 4.0, research only",
 )
 INFECTION_MODEL = ModelIdentity(
-    name="infection_unet", version="1.0.3", digest="cd" * 32, trained_on="16 public COVID-19 CT cases and phantoms"
+    name="infection_unet",
+    version="1.0.3",
+    digest="cd" * 32,
+    trained_on="16 public COVID-19 CT cases and phantoms",
+    licence="CC BY-NC-SA 4.0, research only",
 )
 STUDY_UID, SERIES_UID, FRAME_OF_REFERENCE_UID = "1.2.826.1.1", "1.2.826.1.2", "1.2.826.1.3"
 

@@ -23,7 +23,7 @@ def test_a_positive_study(make_request: MakeRequest) -> None:
 
     assert (found["study_uid"], found["series_uid"]) == (request.study_uid, request.chosen_series_uid)
     assert (found["pipeline"], found["status"], found["reason"]) == ("lung_lesions", "positive", "")
-    assert {"name", "version", "digest"} <= set(found["models"][0])
+    assert {"name", "version", "digest", "licence"} <= set(found["models"][0])
     assert found["lesions"]["volume_ml"] == 186.0
     assert [component["number"] for component in found["lesions"]["components"]] == [1, 2]
     assert found["lesions"]["components"][0]["sop_uids"] == ["1.2.826.2.5", "1.2.826.2.13"]

@@ -7,6 +7,7 @@ from dicom_node.commands.figures import evaluate, restate, verify
 from dicom_node.commands.infer import infer
 from dicom_node.commands.models import models
 from dicom_node.commands.phantom import phantom
+from dicom_node.commands.points import points
 from dicom_node.commands.send import send
 from dicom_node.commands.serve import serve
 from dicom_node.commands.studies import retry, studies, study
@@ -22,7 +23,7 @@ def main() -> None:
     """
 
 
-for command in (serve, infer, phantom, send, echo, studies, study, retry, check_config, models):
+for command in (serve, infer, points, phantom, send, echo, studies, study, retry, check_config, models):
     main.add_command(command)
 for command in (verify, evaluate, restate, train, compare, transfer):
     models.add_command(command)

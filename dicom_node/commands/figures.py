@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dicom_node.commands.models import card_file, model_named, weights_file
-from dicom_node.commands.options import UsageFailure, config_options, settings_from
+from dicom_node.commands.options import UsageFailure, config_options, data_option, settings_from
 from dicom_node.settings import EngineSettings
 from inference.engines.base import Engine, EngineError, run_canary
 from inference.model import Model
@@ -24,12 +24,6 @@ if TYPE_CHECKING:
 DIGEST_IN_CARD = re.compile(r"SHA-256:? `([0-9a-f]{64})`")
 DRAWING_MISSING = "drawing needs further packages: run `make train-env`"
 
-data_option = click.option(
-    "--data",
-    required=True,
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="One folder a patient, in any layout of docs/training.md.",
-)
 cases_option = click.option("--case", "cases", multiple=True, metavar="NAME", help="Only this patient; repeatable.")
 
 

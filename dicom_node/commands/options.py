@@ -18,6 +18,15 @@ class UsageFailure(click.ClickException):
     exit_code = 2
 
 
+data_option = click.option(
+    "--data",
+    required=True,
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="One folder a patient, in any layout of docs/training.md.",
+)
+"""Labelled data."""
+
+
 def config_options(command: Command) -> Command:
     """``--config`` and ``--data-dir``."""
     command = click.option("--data-dir", type=click.Path(path_type=Path), help="Spool, results and databases.")(command)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dicom_node.commands.options import UsageFailure, config_options, settings_from
+from dicom_node.commands.options import UsageFailure, config_options, data_option, settings_from
 
 if TYPE_CHECKING:
     from inference.training.recipes import Recipe
@@ -15,12 +15,6 @@ if TYPE_CHECKING:
 TRAINING_MISSING = "training needs further packages: run `make train-env`"
 COMPARED_STEPS = 360
 
-data_option = click.option(
-    "--data",
-    required=True,
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="One folder a patient, in any layout of docs/training.md.",
-)
 out_option = click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False))
 steps_option = click.option("--steps", type=click.IntRange(min=1), help="Instead of the recipe's.")
 
@@ -43,7 +37,8 @@ def train(
 ) -> None:
     """Train a served model or one recipe; write weights, curves and (of a model) graph and figures to --out.
 
-    Goes on where a killed run left off in --out. The split by patient is kept in --out/split.toml; for the public data it is the committed one.
+    Goes on where a killed run left off in --out. The split by patient is kept in --out/split.toml; for the public
+    data it is the committed one.
     """
     training = _training()
     labelled = _labelled(data, out, config)
@@ -84,7 +79,10 @@ def compare(
     for recipe in recipes:
         paced = recipe.at(training.QUICK, steps=steps)
         training.cross_validate(paced, cases, labelled.split.folds, labelled.find_lungs, out=out)
-    click.echo(training.compare(out, cases, [recipe.name for recipe in recipes]))
+    table = training.comparison.compare(out, cases, [recipe.name for recipe in recipes])
+    text = training.comparison.as_markdown(table)
+    (out / "comparison.md").write_text(text, encoding="utf-8")
+    click.echo(text)
 
 
 @click.command()

@@ -1,12 +1,10 @@
 """Recipes against each other, over patients: each fold of the training patients is held back once.
 
-All recipes train at the same pace, without looking at the held-back fold: the last weights count. What is scored is
-what the node would deliver: the mask inside the lungs that the lung model found, at one half, at 256×256.
+All recipes train at the same pace, without looking at the held-back fold: the last weights count. What is kept is what
+the node would deliver: probabilities inside the lungs that the lung model found, at 256×256 (see ``comparison``).
 """
 
-import json
 from collections.abc import Sequence
-from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -71,27 +69,3 @@ def lungs_at_256(pictures: Pictures) -> NDArray[np.bool_]:
     index = ((np.arange(256) + 0.5) * size / 256).astype(int)
     lungs: NDArray[np.bool_] = pictures.lungs[:, index][:, :, index] > 0
     return lungs
-
-
-def compare(out: Path, cases: Sequence[Case], recipes: Sequence[str], *, threshold: float = 0.5) -> str:
-    """A table in Markdown: Dice of every held-back patient by each recipe and by each ensemble of two or more.
-
-    Ensembles are means of probabilities. Also writes ``comparison.json``.
-    """
-    kept = {recipe: np.load(out / f"{recipe}.npz") for recipe in recipes}
-    groups = [group for size in range(1, len(recipes) + 1) for group in combinations(recipes, size)]
-    dice: dict[str, dict[str, float]] = {" + ".join(group): {} for group in groups}
-    for case in cases:
-        lesion = case.palette[(case.palette >= 1).any(axis=(1, 2))] >= 2
-        for group in groups:
-            mean = np.mean([kept[recipe][case.name] for recipe in group], axis=0)
-            marked = mean > threshold * LEVELS
-            total = int(marked.sum()) + int(lesion.sum())
-            dice[" + ".join(group)][case.name] = 2 * int((marked & lesion).sum()) / total if total else 1.0
-    (out / "comparison.json").write_text(json.dumps(dice, indent=2) + "\n", encoding="utf-8")
-    names = [case.name for case in cases]
-    lines = ["| recipe | mean of patients | " + " | ".join(names) + " |", "|---" * (len(names) + 2) + "|"]
-    for group_name, figures in sorted(dice.items(), key=lambda item: -np.mean(list(item[1].values()))):
-        row = " | ".join(f"{figures[name]:.3f}" for name in names)
-        lines.append(f"| {group_name} | {np.mean(list(figures.values())):.3f} | {row} |")
-    return "\n".join(lines) + "\n"

@@ -43,7 +43,7 @@ def segmentation_loss(
 
 
 def total_variation(probability: Tensor) -> Tensor:
-    """Anisotropic total variation (Saeedizadeh et al. 2020): absolute differences of neighbours, down and across, summed.
+    """Anisotropic total variation (Saeedizadeh et al. 2020): the sum of absolute differences of neighbours.
 
     The sum is the outline's length in pixels, which doubles where a picture is drawn at twice the size; it is divided
     by the picture's width (the root of its area), so that a weight means the same at every size. Mean over pictures.

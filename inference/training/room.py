@@ -2,7 +2,8 @@
 
 from inference.model import Model
 from inference.models import InfectionUnet, LungsUnet
-from inference.training.cross_validation import compare, cross_validate
+from inference.training import comparison
+from inference.training.cross_validation import cross_validate
 from inference.training.recipes import INFECTION_UNET, LUNGS_UNET, QUICK, RECIPES, Recipe
 from inference.training.shipping import LabelledData, ship, train_recipe
 from inference.training.transfer import as_markdown, transfer
@@ -19,7 +20,7 @@ __all__ = [
     "SHIPPED",
     "LabelledData",
     "as_markdown",
-    "compare",
+    "comparison",
     "cross_validate",
     "ship",
     "train_recipe",

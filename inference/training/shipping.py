@@ -2,23 +2,28 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from inference.engines.base import Engine
 from inference.engines.embedded import EmbeddedEngine
+from inference.engines.parity import MaskParity
 from inference.model import Model
+from inference.models.slice_preparation import INPUT, LUNGS, OUTPUT, SIZE_PX
 from inference.training.cases import Case, CaseReader, case_names, read_case
 from inference.training.evaluation import choose_threshold, evaluate
-from inference.training.export import export_onnx
+from inference.training.evaluation.stated import as_json
+from inference.training.export import ServedUnet, export_onnx
 from inference.training.lung_finder import lungs_by
-from inference.training.prediction import probabilities
+from inference.training.prediction import AT_ONCE, probabilities
 from inference.training.prepared_pictures import FindLungs, Pictures, phantom_cases, prepared_cases
-from inference.training.recipes.base import Recipe
+from inference.training.recipes.base import Recipe, Target
 from inference.training.splits import Split, split_for
 from inference.training.trainer import Material, train
 
@@ -81,16 +86,38 @@ def ship(
     ]
     found = np.mean([probabilities(network, recipe, pictures) for recipe, network, pictures in trained], axis=0)
     recipe, _, pictures = trained[0]
-    threshold = choose_threshold(found, pictures.target(recipe.target))
+    threshold = choose_threshold(
+        found, pictures.target(recipe.target), pictures.patient, mildest=recipe.target is Target.LUNGS
+    )
     target = out / model.spec.name / model.spec.version / "model.onnx"
-    export_onnx(
+    served = export_onnx(
         [(recipe, network) for recipe, network, _ in trained], threshold=threshold, spec=model.spec, target=target
     )
     lungs = out / "lungs_unet"
     if not lungs.exists():
         lungs.symlink_to((repository / "lungs_unet").resolve(), target_is_directory=True)
     engine = EmbeddedEngine(repository=out)
-    figures = evaluate(model, engine, data.folder, data.split.validation, readers=data.readers)
-    figures |= {"threshold": threshold}
-    (target.parent.parent / "figures.json").write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    parity = _parity(model, served, engine, pictures)
+    figures = evaluate(model, engine, data.folder, data.split.validation, readers=data.readers, graph=target)
+    (target.parent.parent / "figures.json").write_text(as_json(figures), encoding="utf-8")
+    facts = {"threshold": threshold, "parity": asdict(parity)}
+    (out / "export.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    if not parity.holds:
+        raise ValueError(f"the engine's masks are not those of the network in float32: {parity}; it must not be served")
     return figures
+
+
+@torch.inference_mode()
+def _parity(model: Model, served: ServedUnet, engine: Engine, pictures: Pictures) -> MaskParity:
+    """The engine against the network in float32, on the validation pictures at the size that is served."""
+    index = ((np.arange(SIZE_PX) + 0.5) * pictures.grey.shape[-1] / SIZE_PX).astype(int)
+    every: dict[str, NDArray[Any]] = {
+        INPUT.name: pictures.grey[:, index][:, :, index][:, None].astype(np.float16),
+        LUNGS.name: pictures.lungs[:, index][:, :, index],
+    }
+    inputs = {spec.name: every[spec.name] for spec in model.spec.inputs}
+    parts = [
+        served(*(torch.from_numpy(tensor[first : first + AT_ONCE]) for tensor in inputs.values())).numpy()
+        for first in range(0, len(pictures), AT_ONCE)
+    ]
+    return MaskParity.of(np.concatenate(parts), engine.run(model.spec, inputs)[OUTPUT.name])

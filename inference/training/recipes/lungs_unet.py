@@ -6,8 +6,9 @@ LUNGS_UNET = Recipe(
     name="lungs_unet",
     source="2D U-Net, Ronneberger et al., MICCAI 2015",
     target=Target.LUNGS,
-    crop=1.0,
-    pace=Pace(schedule=Schedule.ONE_CYCLE, learning_rate=3e-3, steps=280, batch=12),
+    pace=Pace(schedule=Schedule.ONE_CYCLE, learning_rate=3e-3, steps=1000, batch=12),
     phantom_seeds=TRAINING_SEEDS,
-    phantom_share=0.3,
+    phantom_share=0.25,
+    balanced=True,
+    average=True,
 )

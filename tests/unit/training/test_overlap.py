@@ -75,3 +75,23 @@ def test_threshold_follows_the_validation_pictures() -> None:
     assert 0.33 < choose_threshold(probability, truth) < 0.42
     truth[0, 4] = True  # one row in five is seen too weakly at any threshold
     assert 0.33 < choose_threshold(probability, truth) < 0.42
+
+
+def test_threshold_weighs_patients_not_pictures() -> None:
+    """One patient of six pictures is seen well up to 0.8; another of one picture only up to 0.3."""
+    truth = np.zeros((7, 8, 8), bool)
+    truth[:, :4] = True
+    probability = np.where(truth, 0.82, 0.0).astype(np.float32)
+    probability[6] = np.where(truth[6], 0.32, 0.0)
+    probability[:6, 7] = 0.42  # a little too much of the large one below 0.4
+    patient = np.array([0] * 6 + [1])
+    assert choose_threshold(probability, truth) > 0.42
+    assert choose_threshold(probability, truth, patient) < 0.32
+
+
+def test_the_mildest_of_good_thresholds_is_for_lungs() -> None:
+    truth = np.zeros((1, 8, 8), bool)
+    truth[0, :4] = True
+    probability = np.where(truth, 0.72, 0.13).astype(np.float32)
+    assert choose_threshold(probability, truth) == pytest.approx(0.7)
+    assert choose_threshold(probability, truth, mildest=True) == pytest.approx(0.15)

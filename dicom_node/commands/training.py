@@ -64,9 +64,16 @@ def train(
 @data_option
 @out_option
 @click.option("--steps", type=click.IntRange(min=1), default=COMPARED_STEPS, show_default=True)
+@click.option("--on-validation", is_flag=True, help="Hold back the validation patients instead of the folds.")
 @config_options
 def compare(
-    names: tuple[str, ...], data: Path, out: Path, steps: int, config: Path | None, data_dir: Path | None
+    names: tuple[str, ...],
+    data: Path,
+    out: Path,
+    steps: int,
+    on_validation: bool,
+    config: Path | None,
+    data_dir: Path | None,
 ) -> None:
     """Cross-validate recipes over the training patients, at the same pace; print the table, ensembles included.
 
@@ -75,11 +82,14 @@ def compare(
     training = _training()
     labelled = _labelled(data, out, config)
     recipes = [_recipe(name) for name in names] or [one for one in training.RECIPES if one.name != "lungs_unet"]
-    cases = labelled.cases(labelled.split.train)
+    split = labelled.split
+    folds = (split.validation,) if on_validation else split.folds
+    cases = labelled.cases(split.train + split.validation if on_validation else split.train)
+    held_back = [case for case in cases if any(case.name in fold for fold in folds)]
     for recipe in recipes:
         paced = recipe.at(training.QUICK, steps=steps)
-        training.cross_validate(paced, cases, labelled.split.folds, labelled.find_lungs, out=out)
-    table = training.comparison.compare(out, cases, [recipe.name for recipe in recipes])
+        training.cross_validate(paced, cases, folds, labelled.find_lungs, out=out)
+    table = training.comparison.compare(out, held_back, [recipe.name for recipe in recipes])
     text = training.comparison.as_markdown(table)
     (out / "comparison.md").write_text(text, encoding="utf-8")
     click.echo(text)

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from dicom_node.demonstration.node_process import NodeProcess
+from dicom_node.demonstration.orthanc import OrthancServer
 from dicom_node.demonstration.phantom_study import PhantomStudy, write_phantom_study
-from tests.orthanc_server import OrthancServer
 
 STUDIES = 20
 SLICES = 48

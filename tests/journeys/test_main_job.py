@@ -9,9 +9,9 @@ import pydicom
 import pytest
 
 from dicom_node.demonstration.node_process import NodeProcess
+from dicom_node.demonstration.orthanc import OrthancServer
 from dicom_node.demonstration.overlap import dice_against_truth
 from dicom_node.demonstration.phantom_study import PhantomStudy, write_phantom_study
-from tests.orthanc_server import OrthancServer
 
 pytestmark = [pytest.mark.journey, pytest.mark.timeout(600)]
 SETTLE_S = 3.0

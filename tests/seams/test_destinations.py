@@ -11,10 +11,10 @@ from pydicom.uid import CTImageStorage, EncapsulatedCDAStorage
 
 from dicom_node.delivery import Address, DimseDestination, send_folder
 from dicom_node.demonstration.archive import Archive
+from dicom_node.demonstration.orthanc import OrthancServer, free_port
 from dicom_node.errors import PeerUnavailable
 from dicom_node.records import ResultKind, ResultObject
 from dicom_node.settings import DestinationSettings
-from tests.orthanc_server import OrthancServer, free_port
 from tests.synthetic_ct import ct_slice
 
 RECEIVERS = ("dcmtk", "orthanc", "own")

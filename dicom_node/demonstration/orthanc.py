@@ -1,4 +1,7 @@
-"""A real Orthanc as a process: Debian's package, with DICOM and REST on free loopback ports and storage of its own."""
+"""A real Orthanc as a process of its own: Debian's package, on free loopback ports, with storage of its own.
+
+For the viewer and the tests. Owns starting, asking over REST, and stopping it; knows nothing of the node.
+"""
 
 import json
 import shutil
@@ -9,10 +12,16 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-START_TIMEOUT_S = 60.0
-INSTALL = "Orthanc is not installed: sh deploy/install-test-packages.sh (make test does it)"
+from dicom_node.errors import PeerUnavailable
+
+START_TIMEOUT_S: Final = 60.0
+STOP_TIMEOUT_S: Final = 30.0
+POLL_S: Final = 0.1
+INSTALL: Final = "Orthanc is not installed: sh deploy/install-test-packages.sh (make does it)"
+DICOMWEB_PLUGIN: Final = "/usr/share/orthanc/plugins/libOrthancDicomWeb.so"
+"""Where Debian and Ubuntu put it; goes into ``settings`` as one of "Plugins"."""
 
 
 def free_port() -> int:
@@ -23,11 +32,15 @@ def free_port() -> int:
 
 
 class OrthancServer:
-    """Context manager. AE title ORTHANC; ``settings`` lie over the defaults."""
+    """A context manager. AE title ORTHANC; ``settings`` lie over the defaults.
+
+    Raises ``PeerUnavailable`` where it is not installed or does not start; its log says why.
+    """
 
     def __init__(self, folder: Path, *, dicom_port: int | None = None, settings: dict[str, Any] | None = None) -> None:
         binary = shutil.which("Orthanc") or "/usr/sbin/Orthanc"
-        assert Path(binary).exists(), INSTALL
+        if not Path(binary).exists():
+            raise PeerUnavailable(INSTALL)
         folder.mkdir(parents=True, exist_ok=True)
         self.dicom_port = dicom_port or free_port()
         self._http_port = free_port()
@@ -45,21 +58,26 @@ class OrthancServer:
 
     def __enter__(self) -> "OrthancServer":
         with self._log.open("wb") as log:
-            self._process = subprocess.Popen(self._command, stdout=log, stderr=log)
+            self._process = subprocess.Popen(self._command, stdout=log, stderr=log)  # noqa: S603 - Debian's program
         deadline = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < deadline:
             try:
                 self.get("/system")
                 return self
             except (urllib.error.URLError, ConnectionError):
-                assert self._process.poll() is None, self._log.read_text()
-                time.sleep(0.1)
-        raise AssertionError(f"Orthanc did not start: {self._log.read_text()}")
+                if self._process.poll() is not None:
+                    break
+                time.sleep(POLL_S)
+        self._stop()
+        raise PeerUnavailable(f"Orthanc did not start; its log is {self._log}")
 
     def __exit__(self, *_: object) -> None:
-        assert self._process is not None
-        self._process.terminate()
-        self._process.wait(timeout=30)
+        self._stop()
+
+    def _stop(self) -> None:
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(timeout=STOP_TIMEOUT_S)
 
     @property
     def http_url(self) -> str:
@@ -68,8 +86,7 @@ class OrthancServer:
 
     def get(self, path: str) -> Any:
         """JSON at a path of the REST API."""
-        with urllib.request.urlopen(self.http_url + path) as response:
-            return json.load(response)
+        return json.loads(self._answer(path))
 
     def instances_of(self, study_uid: str) -> list[str]:
         """Orthanc's identifiers of the instances of a study."""
@@ -88,10 +105,13 @@ class OrthancServer:
     def files_of(self, study_uid: str) -> Iterator[bytes]:
         """Part 10 file of every instance of a study."""
         for instance in self.instances_of(study_uid):
-            with urllib.request.urlopen(f"{self.http_url}/instances/{instance}/file") as response:
-                yield response.read()
+            yield self._answer(f"/instances/{instance}/file")
 
     def _studies(self, study_uid: str) -> list[str]:
-        request = urllib.request.Request(f"{self.http_url}/tools/lookup", data=study_uid.encode(), method="POST")
-        with urllib.request.urlopen(request) as response:
-            return [found["ID"] for found in json.load(response) if found["Type"] == "Study"]
+        found = json.loads(self._answer("/tools/lookup", body=study_uid.encode()))
+        return [one["ID"] for one in found if one["Type"] == "Study"]
+
+    def _answer(self, path: str, body: bytes | None = None) -> bytes:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self._http_port}{path}", data=body) as response:
+            content: bytes = response.read()
+            return content

@@ -17,6 +17,28 @@ from a received data set (UIDs that passed the syntax check excepted).
 """
 
 from collections.abc import Sequence
+from enum import IntEnum
+
+
+class StoreStatus(IntEnum):
+    """How the Storage SCP answers an instance (PS3.4 table B.2-1, PS3.7 Annex C), and what that means."""
+
+    meaning: str
+
+    def __new__(cls, status: int, meaning: str) -> "StoreStatus":
+        """A status with the sentence that the conformance statement prints."""
+        member = int.__new__(cls, status)
+        member._value_ = status
+        member.meaning = meaning
+        return member
+
+    SUCCESS = 0x0000, "The instance is durable: written, synchronised, and in the index; or it was already"
+    PROCESSING_FAILURE = 0x0110, "A fault of the node; its log says more"
+    INVALID_SOP_INSTANCE = 0x0117, "The SOP Instance UID of the command or of the data set is missing or not valid"
+    OUT_OF_RESOURCES = 0xA700, "The disk is full, or below the configured free space; the sender may try again later"
+    MISMATCH = 0xA900, "Presentation context, command and data set do not name the same SOP class and instance"
+    CANNOT_UNDERSTAND = 0xC000, "The data set is damaged, over a limit, or lacks a valid study or series UID"
+    OTHER_CONTENT = 0xC001, "The SOP Instance UID is taken by other content, which stays as it is"
 
 
 class NodeError(Exception):
@@ -54,11 +76,11 @@ class Refused(NodeError):
 class InstanceRefused(Refused):
     """An instance that the Storage SCP answers with a failure status.
 
-    ``status``: the DIMSE status (PS3.7 Annex C); the message goes into Error Comment (0000,0902), so it
-    is at most 64 characters of ASCII.
+    The message goes into Error Comment (0000,0902), so it is at most 64 characters of
+    ASCII.
     """
 
-    def __init__(self, status: int, message: str) -> None:
+    def __init__(self, status: StoreStatus, message: str) -> None:
         super().__init__(message)
         self.status = status
 

@@ -1,7 +1,7 @@
 """From a C-STORE request to a durable instance, or to the status that says why not.
 
-Success is answered only when the bytes are synchronised to disk and the index row is committed. Statuses:
-PS3.4 table B.2-1 and PS3.7 Annex C.
+Success is answered only when the bytes are synchronised to disk and the index row is committed. The
+statuses are those of ``StoreStatus``.
 """
 
 import hashlib
@@ -9,17 +9,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 
-from dicom_node.errors import InstanceRefused, StorageCorrupt
+from dicom_node.errors import InstanceRefused, StorageCorrupt, StoreStatus
 from dicom_node.headers import facts_from_data_set, is_valid_uid
 from dicom_node.records import InstanceFacts, StoredInstance
 from dicom_node.spool import Spool
-
-INVALID_INSTANCE = 0x0117
-MISMATCH = 0xA900
-"""Data set does not match SOP class (PS3.4 table B.2-1)."""
-CANNOT_UNDERSTAND = 0xC000
-OTHER_CONTENT = 0xC001
-"""Ours, within "Cxxx: cannot understand": the UID is taken by other content."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +62,7 @@ class Intake:
                 encoded=received.encoded,
             )
         except StorageCorrupt as error:
-            raise InstanceRefused(OTHER_CONTENT, "this SOP Instance UID holds other content") from error
+            raise InstanceRefused(StoreStatus.OTHER_CONTENT, "this SOP Instance UID holds other content") from error
         instance = StoredInstance(facts=facts, path=stored.path, sha256=stored.sha256, size_bytes=stored.size_bytes)
         held = self._index.add_instance(instance, received_at=datetime.now(UTC), calling_ae=received.calling_ae)
         _refuse_other_content(held, stored.sha256)  # another association may have been faster
@@ -78,18 +71,18 @@ class Intake:
 
 def _refuse_other_content(held: str, received: str) -> None:
     if held != received:
-        raise InstanceRefused(OTHER_CONTENT, "this SOP Instance UID holds other content")
+        raise InstanceRefused(StoreStatus.OTHER_CONTENT, "this SOP Instance UID holds other content")
 
 
 def _checked_facts(received: ReceivedInstance) -> InstanceFacts:
     """The facts of an instance whose command, context and data set agree. Raises ``InstanceRefused``."""
     if not is_valid_uid(received.sop_instance_uid):
-        raise InstanceRefused(INVALID_INSTANCE, "Affected SOP Instance UID is missing or not valid")
+        raise InstanceRefused(StoreStatus.INVALID_SOP_INSTANCE, "Affected SOP Instance UID is missing or not valid")
     if received.sop_class_uid != received.context_sop_class_uid:
-        raise InstanceRefused(MISMATCH, "SOP class is not that of the presentation context")
+        raise InstanceRefused(StoreStatus.MISMATCH, "SOP class is not that of the presentation context")
     facts = facts_from_data_set(received.encoded, received.transfer_syntax_uid)
     if facts.sop_class_uid != received.sop_class_uid:
-        raise InstanceRefused(MISMATCH, "SOP class of data set and command differ")
+        raise InstanceRefused(StoreStatus.MISMATCH, "SOP class of data set and command differ")
     if facts.sop_instance_uid != received.sop_instance_uid:
-        raise InstanceRefused(MISMATCH, "SOP instance of data set and command differ")
+        raise InstanceRefused(StoreStatus.MISMATCH, "SOP instance of data set and command differ")
     return facts

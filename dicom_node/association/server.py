@@ -23,7 +23,7 @@ from pynetdicom.transport import ThreadedAssociationServer
 from dicom_node.association.contexts import ANALYSED_CLASSES, STORED_CLASSES, TRANSFER_SYNTAXES
 from dicom_node.association.intake import ReceivedInstance
 from dicom_node.association.policy import REJECTED_PERMANENT, SOURCE_SERVICE_USER, admit
-from dicom_node.errors import InstanceRefused, ResourceExhausted
+from dicom_node.errors import InstanceRefused, ResourceExhausted, StoreStatus
 from dicom_node.records import InstanceFacts
 from dicom_node.settings import ScpSettings
 from dicom_node.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
@@ -31,9 +31,6 @@ from dicom_node.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAM
 log = structlog.get_logger(__name__)
 
 VERIFICATION = "1.2.840.10008.1.1"
-SUCCESS = 0x0000
-OUT_OF_RESOURCES = 0xA700
-PROCESSING_FAILURE = 0x0110
 COMMENT_CHARACTERS = 64
 """Error Comment (0000,0902) is LO: at most 64 characters."""
 
@@ -67,7 +64,7 @@ class StorageScp:
         handlers: list[tuple[evt.EventType, Callable[[evt.Event], object]]] = [
             (evt.EVT_CONN_OPEN, self._on_connection),
             (evt.EVT_REQUESTED, self._on_request),
-            (evt.EVT_C_ECHO, lambda _event: SUCCESS),
+            (evt.EVT_C_ECHO, lambda _event: StoreStatus.SUCCESS),
             (evt.EVT_C_STORE, self._on_store),
             (evt.EVT_CONN_CLOSE, self._on_close),
         ]
@@ -148,20 +145,20 @@ class StorageScp:
             return self._refuse(event, refusal.status, str(refusal))
         except ResourceExhausted as error:
             traffic.refused += 1
-            return self._refuse(event, OUT_OF_RESOURCES, str(error))
+            return self._refuse(event, StoreStatus.OUT_OF_RESOURCES, str(error))
         except Exception:
             log.exception("instance_failed", **_peer(event.assoc))
             traffic.refused += 1
-            return self._refuse(event, PROCESSING_FAILURE, "internal fault; see the log of the node")
+            return self._refuse(event, StoreStatus.PROCESSING_FAILURE, "internal fault; see the log of the node")
         traffic.accepted += 1
         traffic.size_bytes += len(received.encoded)
         traffic.series.add(facts.series_uid)
-        return SUCCESS
+        return StoreStatus.SUCCESS
 
-    def _refuse(self, event: evt.Event, status: int, comment: str) -> Dataset:
+    def _refuse(self, event: evt.Event, status: StoreStatus, comment: str) -> Dataset:
         log.warning("instance_refused", **_peer(event.assoc), status=f"{status:04X}", reason=comment)
         answer = Dataset()
-        answer.Status = status
+        answer.Status = int(status)
         answer.ErrorComment = comment.encode("ascii", "replace").decode()[:COMMENT_CHARACTERS]
         return answer
 

@@ -13,14 +13,12 @@ from pydicom.uid import (
     LegacyConvertedEnhancedCTImageStorage,
 )
 
-from dicom_node.errors import InstanceRefused
+from dicom_node.errors import InstanceRefused, StoreStatus
 from dicom_node.headers.elements import Element, ElementWalk, MalformedDataSet
-from dicom_node.headers.part10 import CANNOT_UNDERSTAND, EncodedDataSet, data_set_from_wire, open_part10
+from dicom_node.headers.part10 import EncodedDataSet, data_set_from_wire, open_part10
 from dicom_node.headers.values import Values, text_encoding
 from dicom_node.records import FrameGeometry, InstanceFacts
 
-INVALID_SOP_INSTANCE = 0x0117
-"""Status "invalid SOP instance" (PS3.7 C.5.16)."""
 MAXIMUM_FRAMES = 10_000
 """Of one multi-frame image: twice the longest CT acquisition we know of (spectral, cardiac)."""
 SINGLE_FRAME_CT = frozenset({CTImageStorage})
@@ -97,7 +95,7 @@ def _facts(data_set: EncodedDataSet, *, to_end: bool) -> InstanceFacts:
         found = data_set.find(walk, _TOP_LEVEL, to_end=to_end)
         return _facts_of(walk, found, data_set.transfer_syntax_uid)
     except MalformedDataSet as error:
-        raise InstanceRefused(CANNOT_UNDERSTAND, f"damaged: {error}"[:64]) from error
+        raise InstanceRefused(StoreStatus.CANNOT_UNDERSTAND, f"damaged: {error}"[:64]) from error
 
 
 def _facts_of(walk: ElementWalk, found: dict[int, Element], transfer_syntax_uid: str) -> InstanceFacts:
@@ -108,7 +106,7 @@ def _facts_of(walk: ElementWalk, found: dict[int, Element], transfer_syntax_uid:
     measures = shared.first_item(_PIXEL_MEASURES, frozenset({_SLICE_THICKNESS}))
     frames = _frames(top, shared, sop_class_uid)
     return InstanceFacts(
-        sop_instance_uid=_required_uid(top, _SOP_INSTANCE_UID, "SOP Instance UID", INVALID_SOP_INSTANCE),
+        sop_instance_uid=_required_uid(top, _SOP_INSTANCE_UID, "SOP Instance UID", StoreStatus.INVALID_SOP_INSTANCE),
         sop_class_uid=sop_class_uid,
         study_uid=_required_uid(top, _STUDY_UID, "Study Instance UID"),
         series_uid=_required_uid(top, _SERIES_UID, "Series Instance UID"),
@@ -131,7 +129,7 @@ def _facts_of(walk: ElementWalk, found: dict[int, Element], transfer_syntax_uid:
     )
 
 
-def _required_uid(top: Values, tag: int, name: str, status: int = CANNOT_UNDERSTAND) -> str:
+def _required_uid(top: Values, tag: int, name: str, status: StoreStatus = StoreStatus.CANNOT_UNDERSTAND) -> str:
     uid = top.uid(tag)
     if not uid:
         raise InstanceRefused(status, f"{name} is missing or not valid")

@@ -18,12 +18,10 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
-from dicom_node.errors import InstanceRefused
+from dicom_node.errors import InstanceRefused, StoreStatus
 from dicom_node.headers.elements import Element, ElementWalk, Encoded, Encoding, MalformedDataSet
 from dicom_node.headers.values import Values, is_valid_uid
 
-CANNOT_UNDERSTAND = 0xC000
-"""Status "Error: cannot understand" (PS3.4 table B.2-1)."""
 MAXIMUM_INFLATED_BYTES = 64 * 1024 * 1024
 """Of a deflated data set: any report or single slice, 120 frames of 512². Deflate packs 1000:1, so without a cap a
 megabyte is a bomb."""
@@ -61,10 +59,10 @@ def open_part10(path: Path) -> Iterator[EncodedDataSet]:
     with path.open("rb") as file:
         size = file.seek(0, 2)
         if size < _PREAMBLE_BYTES + len(_PREFIX):
-            raise InstanceRefused(CANNOT_UNDERSTAND, "not a DICOM file: too short")
+            raise InstanceRefused(StoreStatus.CANNOT_UNDERSTAND, "not a DICOM file: too short")
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
             if mapped[_PREAMBLE_BYTES : _PREAMBLE_BYTES + len(_PREFIX)] != _PREFIX:
-                raise InstanceRefused(CANNOT_UNDERSTAND, "not a DICOM file: no DICM prefix")
+                raise InstanceRefused(StoreStatus.CANNOT_UNDERSTAND, "not a DICOM file: no DICM prefix")
             start, transfer_syntax_uid = _file_meta(mapped)
             yield _data_set(mapped, start, transfer_syntax_uid)
 
@@ -87,13 +85,13 @@ def _file_meta(mapped: mmap.mmap) -> tuple[int, str]:
             raise MalformedDataSet("truncated")
         uid = Values(walk, walk.find({_TRANSFER_SYNTAX_UID}, first, start)).uid(_TRANSFER_SYNTAX_UID)
     except MalformedDataSet as error:
-        raise InstanceRefused(CANNOT_UNDERSTAND, "file meta information is damaged") from error
+        raise InstanceRefused(StoreStatus.CANNOT_UNDERSTAND, "file meta information is damaged") from error
     return start, uid
 
 
 def _data_set(encoded: Encoded, start: int, transfer_syntax_uid: str) -> EncodedDataSet:
     if not is_valid_uid(transfer_syntax_uid) or not UID(transfer_syntax_uid).is_transfer_syntax:
-        raise InstanceRefused(CANNOT_UNDERSTAND, "transfer syntax missing or not known")
+        raise InstanceRefused(StoreStatus.CANNOT_UNDERSTAND, "transfer syntax missing or not known")
     if transfer_syntax_uid == DeflatedExplicitVRLittleEndian:
         encoded, start = _inflated(encoded[start:]), 0
     encoding = Encoding(
@@ -109,9 +107,9 @@ def _inflated(deflated: bytes) -> bytes:
     try:
         inflated = inflater.decompress(deflated, MAXIMUM_INFLATED_BYTES)
     except zlib.error as error:
-        raise InstanceRefused(CANNOT_UNDERSTAND, "deflated data set is damaged") from error
+        raise InstanceRefused(StoreStatus.CANNOT_UNDERSTAND, "deflated data set is damaged") from error
     if inflater.unconsumed_tail:
-        raise InstanceRefused(CANNOT_UNDERSTAND, "deflated data set unfolds to more than 64 MiB")
+        raise InstanceRefused(StoreStatus.CANNOT_UNDERSTAND, "deflated data set unfolds to more than 64 MiB")
     if not inflater.eof:
-        raise InstanceRefused(CANNOT_UNDERSTAND, "deflated data set is truncated")
+        raise InstanceRefused(StoreStatus.CANNOT_UNDERSTAND, "deflated data set is truncated")
     return inflated

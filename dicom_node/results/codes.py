@@ -1,10 +1,13 @@
 """Every code that results use, in one table.
 
-Standard codes first (SNOMED CT, DICOM, LOINC, UCUM, RFC 5646); a test holds those that pydicom knows against its
-dictionary. Where nothing standard says it, the private scheme does, which every object that uses it declares
-(PS3.3 C.12.1.1.1, Coding Scheme Identification Sequence).
+Standard codes first (SNOMED CT, DICOM, LOINC, UCUM, RFC 5646); a test holds each against pydicom's dictionaries, or
+finds its source in ``CITATIONS``. Where nothing standard says it, the private scheme does, each concept with its
+definition in ``PRIVATE_DEFINITIONS``; every object that uses it declares it (PS3.3 C.12.1.1.1, Coding Scheme
+Identification Sequence).
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final
 
 from pydicom.sr.coding import Code
@@ -23,6 +26,11 @@ LEFT: Final = Code("7771000", "SCT", "Left")
 RIGHT: Final = Code("24028007", "SCT", "Right")
 BILATERAL: Final = Code("51440002", "SCT", "Bilateral")
 ARTIFICIAL_INTELLIGENCE: Final = Code("123110", "DCM", "Artificial Intelligence")
+
+# What highdicom adds by itself (PS3.16 CID 7203, 7202, 7005)
+SEGMENTATION: Final = Code("113076", "DCM", "Segmentation")
+SEGMENTED_IMAGE: Final = Code("121322", "DCM", "Source image for image processing operation")
+PROCESSING_EQUIPMENT: Final = Code("109102", "DCM", "Processing Equipment")
 
 # The document and its observer (PS3.16 CID 7000, TID 1204, TID 1004)
 DIAGNOSTIC_IMAGING_REPORT: Final = Code("18748-4", "LN", "Diagnostic Imaging Report")
@@ -63,6 +71,7 @@ SUCCEEDED_WITHOUT_FINDINGS: Final = Code("111241", "DCM", "All algorithms succee
 NONE_SUCCEEDED: Final = Code("111245", "DCM", "No algorithms succeeded; without findings")
 
 # Measurements
+SEVERITY: Final = Code("246112005", "SCT", "Severity")
 VOLUME: Final = Code("118565006", "SCT", "Volume")
 LATERALITY: Final = Code("272741003", "SCT", "Laterality")
 FINDING_SITE: Final = Code("363698007", "SCT", "Finding Site")
@@ -73,6 +82,15 @@ MILLILITRE: Final = Code("ml", "UCUM", "milliliter")
 HOUNSFIELD: Final = Code("[hnsf'U]", "UCUM", "Hounsfield unit")
 POINTS: Final = Code("{points}", "UCUM", "points")
 
+CITATIONS: Final[Mapping[Code, str]] = MappingProxyType(
+    {
+        ENGLISH: "RFC 5646 (BCP 47) section 2.2.1, primary language subtag; PS3.16 CID 5000",
+        MILLILITRE: "UCUM, litre (l) with the prefix milli (m); PS3.16 section 7.2.2",
+        POINTS: "UCUM, annotation in curly braces: a number without dimension; PS3.16 section 7.2.2",
+    }
+)
+"""Where a standard code is defined that pydicom's dictionaries do not list: by grammar, not by a table."""
+
 # What no standard scheme says
 TOTAL_INVOLVEMENT: Final = Code("INVOLVEMENT", PRIVATE_SCHEME, "Involved share of lung volume, both lungs")
 RIGHT_INVOLVEMENT: Final = Code("INVOLVEMENT-R", PRIVATE_SCHEME, "Involved share of lung volume, right lung")
@@ -80,13 +98,31 @@ LEFT_INVOLVEMENT: Final = Code("INVOLVEMENT-L", PRIVATE_SCHEME, "Involved share 
 INFECTED_VOLUME: Final = Code("INFECTED-VOLUME", PRIVATE_SCHEME, "Volume of infected region")
 SIX_ZONE_SCORE: Final = Code("SIX-ZONE", PRIVATE_SCHEME, "Six-zone CT score")
 FIVE_LOBE_SCORE: Final = Code("FIVE-LOBE", PRIVATE_SCHEME, "CT severity score of five lobes")
-SEVERITY: Final = Code("SEVERITY", PRIVATE_SCHEME, "Severity")
 MODELS: Final = Code("MODELS", PRIVATE_SCHEME, "Models")
 MODEL: Final = Code("MODEL", PRIVATE_SCHEME, "Model")
 TRAINED_ON: Final = Code("TRAINED-ON", PRIVATE_SCHEME, "Trained on")
 LICENCE: Final = Code("LICENCE", PRIVATE_SCHEME, "Licence of the model")
 SOFTWARE_VERSION: Final = Code("SOFTWARE", PRIVATE_SCHEME, "Software version")
 SERIES_DECISIONS: Final = Code("DECISIONS", PRIVATE_SCHEME, "Series of the study")
+
+PRIVATE_DEFINITIONS: Final[Mapping[Code, str]] = MappingProxyType(
+    {
+        TOTAL_INVOLVEMENT: "NUM, %: infected region within both lungs, divided by the volume of both lungs",
+        RIGHT_INVOLVEMENT: "NUM, %: infected region within the right lung, divided by the volume of the right lung",
+        LEFT_INVOLVEMENT: "NUM, %: infected region within the left lung, divided by the volume of the left lung",
+        INFECTED_VOLUME: "NUM, ml: ground-glass opacity and consolidation within the lungs, together",
+        SIX_ZONE_SCORE: "NUM, points: sum of the scores of three zones a lung; the item of the method names the scale",
+        FIVE_LOBE_SCORE: "NUM, points: sum of the scores of five lobes; the item of the method names the scale",
+        MODELS: "CONTAINER: the neural networks that took part",
+        MODEL: "CONTAINER: one neural network; its content names it, its version, its weights and its licence",
+        TRAINED_ON: "TEXT: the data that a model learned from",
+        LICENCE: "TEXT: the terms that a model's weights may be used under",
+        SOFTWARE_VERSION: "TEXT: name and version of the software that made the document",
+        SERIES_DECISIONS: "CONTAINER: every series of the study, with the reason why it was analysed or not",
+    }
+)
+"""What each concept of the private scheme means, with its value type and unit; ``zone_score`` makes the others."""
+ZONE_SCORE_DEFINITION: Final = "NUM, points: score of one zone of a lung, a part of the six-zone score"
 
 
 def zone_score(zone: str) -> Code:

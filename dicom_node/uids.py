@@ -20,7 +20,8 @@ IMPLEMENTATION_CLASS_UID: Final = "2.25.327391669490820601451722497825158360342"
 IMPLEMENTATION_VERSION_NAME: Final = "DICOM_NODE_0_1"
 """Implementation Version Name (0002,0013), at most 16 characters."""
 
-_ROOT: Final = "2.25."
+ROOT: Final = "2.25."
+"""Of every UID that is minted here: a UUID needs no registered root (PS3.5 section B.2)."""
 
 
 def result_uid(*, role: str, sources: Iterable[str], models: Iterable[ModelIdentity], settings_digest: str) -> str:
@@ -51,4 +52,4 @@ def restored_uid(*parts: str) -> str:
 def _mint(*parts: object) -> str:
     # JSON keeps the borders between parts: ("ab", "c") and ("a", "bc") must differ.
     digest = hashlib.sha256(json.dumps(parts, separators=(",", ":")).encode()).digest()
-    return f"{_ROOT}{uuid.UUID(bytes=digest[:16], version=5).int}"
+    return f"{ROOT}{uuid.UUID(bytes=digest[:16], version=5).int}"

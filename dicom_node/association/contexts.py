@@ -52,4 +52,5 @@ TRANSFER_SYNTAXES: tuple[uid.UID, ...] = (
     uid.UID("1.2.840.10008.1.2.4.53"),  # retired: JPEG Spectral Selection, Non-Hierarchical (Process 6 & 8)
     uid.UID("1.2.840.10008.1.2.4.55"),  # retired: JPEG Full Progression, Non-Hierarchical (Process 10 & 12)
 )
-"""Every encoding that ``volumes`` decodes. The bytes are kept as they come, so none is preferred by the node."""
+"""Encodings that ``volumes`` decodes. Of several in one presentation context, pynetdicom takes the first in this order:
+uncompressed where the sender can, because nothing can be lost or fail in decoding then."""

@@ -10,6 +10,9 @@ REJECTED_PERMANENT = 1
 SOURCE_SERVICE_USER = 1
 """Result and source of A-ASSOCIATE-RJ (PS3.8 table 9-21)."""
 
+LOCAL_LIMIT_EXCEEDED = (2, 3, 2)
+"""Result, source and reason (PS3.8 table 9-21) of what pynetdicom answers beyond ``maximum_associations``."""
+
 
 class RejectReason(IntEnum):
     """Reasons with source 1, "service user" (PS3.8 table 9-21)."""

@@ -121,6 +121,13 @@ def describe(path: Path) -> Outgoing:
     )
 
 
+def offered_syntaxes(transfer_syntax_uid: str) -> tuple[str, ...]:
+    """What an object in this transfer syntax is offered in, each in a presentation context of its own."""
+    if transfer_syntax_uid in UNCOMPRESSED:
+        return tuple(dict.fromkeys((transfer_syntax_uid, str(ImplicitVRLittleEndian))))
+    return (transfer_syntax_uid,)
+
+
 class NothingAccepted(PeerUnavailable):
     """The peer took the association, but none of the presentation contexts."""
 
@@ -147,7 +154,7 @@ def associated(
     ae.dimse_timeout = ae.network_timeout = response_timeout_s
     ae.maximum_pdu_size = MAXIMUM_PDU_BYTES
     for sop_class, syntax in sorted(contexts):
-        for offered in dict.fromkeys((syntax, ImplicitVRLittleEndian) if syntax in UNCOMPRESSED else (syntax,)):
+        for offered in offered_syntaxes(syntax):
             ae.add_requested_context(sop_class, offered)
     association = ae.associate(address.host, address.port, ae_title=address.ae_title, max_pdu=MAXIMUM_PDU_BYTES)
     if not association.is_established:
@@ -176,10 +183,8 @@ def store(association: Association, outgoing: Outgoing) -> SendOutcome:
         (str(context.abstract_syntax), str(context.transfer_syntax[0])) for context in association.accepted_contexts
     }
     # pynetdicom turns uncompressed data sets into the accepted uncompressed syntax by itself; compressed ones stay.
-    syntaxes = {outgoing.transfer_syntax_uid}
-    if outgoing.transfer_syntax_uid in UNCOMPRESSED:
-        syntaxes.add(str(ImplicitVRLittleEndian))
-    if not any((outgoing.sop_class_uid, syntax) in accepted for syntax in syntaxes):
+    offered = offered_syntaxes(outgoing.transfer_syntax_uid)
+    if not any((outgoing.sop_class_uid, syntax) in accepted for syntax in offered):
         return not_taken(outgoing)
     if not association.is_established:
         raise PeerUnavailable("the destination ended the association")

@@ -7,6 +7,8 @@ Knows nothing of peers, jobs and databases.
 
 from pathlib import Path
 
+from pydicom.uid import ComprehensiveSRStorage, SecondaryCaptureImageStorage, SegmentationStorage
+
 from dicom_node.records import ResultKind, ResultObject
 from dicom_node.results.findings_document import findings_document
 from dicom_node.results.part10 import write_part10
@@ -20,9 +22,9 @@ from dicom_node.results.summary import build_summary
 __all__ = ["BUILDERS", "ResultRequest", "findings_document", "write_results"]
 
 BUILDERS: tuple[ResultBuilder, ...] = (
-    ResultBuilder(kind=ResultKind.SEGMENTATION, build=build_segmentation),
-    ResultBuilder(kind=ResultKind.REPORT, build=build_report),
-    ResultBuilder(kind=ResultKind.SUMMARY, build=build_summary),
+    ResultBuilder(kind=ResultKind.SEGMENTATION, sop_class_uid=SegmentationStorage, build=build_segmentation),
+    ResultBuilder(kind=ResultKind.REPORT, sop_class_uid=ComprehensiveSRStorage, build=build_report),
+    ResultBuilder(kind=ResultKind.SUMMARY, sop_class_uid=SecondaryCaptureImageStorage, build=build_summary),
 )
 """What the node makes of a study, in the order of the series numbers."""
 

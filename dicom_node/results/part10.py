@@ -6,6 +6,7 @@ Owns the file meta information and the steps that make a file durable.
 import os
 import tempfile
 from pathlib import Path
+from typing import Final
 
 from pydicom import dcmwrite
 from pydicom.dataset import Dataset, FileMetaDataset
@@ -13,9 +14,12 @@ from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from dicom_node.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
+TRANSFER_SYNTAX: Final = ExplicitVRLittleEndian
+"""Of every result: every PACS takes it."""
+
 
 def write_part10(data_set: Dataset, path: Path) -> None:
-    """Write the data set in Explicit VR Little Endian, which every PACS takes.
+    """Write the data set in ``TRANSFER_SYNTAX``.
 
     A reader of ``path`` sees the whole file or none: temporary file, fsync, rename, fsync of the folder.
     """
@@ -42,7 +46,7 @@ def _file_meta(data_set: Dataset) -> FileMetaDataset:
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = data_set.SOPClassUID
     meta.MediaStorageSOPInstanceUID = data_set.SOPInstanceUID
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    meta.TransferSyntaxUID = TRANSFER_SYNTAX
     # Not pydicom's nor highdicom's: the implementation that answers for the object is this node.
     meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
     meta.ImplementationVersionName = IMPLEMENTATION_VERSION_NAME

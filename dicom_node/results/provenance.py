@@ -31,6 +31,8 @@ SERIES_DESCRIPTIONS: Final = {
 
 _TEXTS: Final = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
 """Value representations that Specific Character Set applies to (PS3.5 section 6.1.2.2)."""
+UNICODE: Final = "ISO_IR 192"
+"""UTF-8 as Specific Character Set (0008,0005)."""
 _WITHOUT_TEXT: Final = "PerFrameFunctionalGroupsSequence"
 
 
@@ -121,7 +123,7 @@ def _set_character_set(result: Dataset, header: StudyHeader) -> None:
     if len(header.character_sets) == 1 and _holds(header.character_sets[0], texts):
         result.SpecificCharacterSet = header.character_sets[0]
     elif not texts.isascii():
-        result.SpecificCharacterSet = "ISO_IR 192"
+        result.SpecificCharacterSet = UNICODE
 
 
 def _holds(character_set: str, texts: str) -> bool:

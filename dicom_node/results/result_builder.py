@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from pydicom.dataset import Dataset
+from pydicom.uid import UID
 
 from dicom_node.records import ResultKind
 from dicom_node.results.request import ResultRequest
@@ -19,4 +20,5 @@ class ResultBuilder:
     """
 
     kind: ResultKind
+    sop_class_uid: UID
     build: Callable[[ResultRequest, StudyHeader], Dataset | None]

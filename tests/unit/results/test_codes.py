@@ -1,4 +1,4 @@
-"""The table of codes against pydicom's copy of the standard's dictionaries, and against what the results really hold."""
+"""The table of codes against pydicom's copy of the standard's dictionaries, and against what results really hold."""
 
 import re
 from collections.abc import Callable, Iterator

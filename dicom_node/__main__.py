@@ -3,6 +3,7 @@
 import click
 
 from dicom_node.commands.configuration import check_config, echo
+from dicom_node.commands.conformance import conformance
 from dicom_node.commands.figures import evaluate, restate, verify
 from dicom_node.commands.infer import infer
 from dicom_node.commands.models import models
@@ -23,7 +24,7 @@ def main() -> None:
     """
 
 
-for command in (serve, infer, points, phantom, send, echo, studies, study, retry, check_config, models):
+for command in (serve, infer, points, phantom, send, echo, studies, study, retry, check_config, conformance, models):
     main.add_command(command)
 for command in (verify, evaluate, restate, train, compare, transfer):
     models.add_command(command)

@@ -34,11 +34,16 @@ STORED_CLASSES: tuple[uid.UID, ...] = (
     uid.ParametricMapStorage,
 )
 
-TRANSFER_SYNTAXES: tuple[uid.UID, ...] = (
+UNCOMPRESSED: tuple[uid.UID, ...] = (
     uid.ExplicitVRLittleEndian,
     uid.ImplicitVRLittleEndian,
     uid.ExplicitVRBigEndian,
     uid.DeflatedExplicitVRLittleEndian,
+)
+"""Encodings without compressed pixel data. C-ECHO, which has no data set, is accepted in these."""
+
+TRANSFER_SYNTAXES: tuple[uid.UID, ...] = (
+    *UNCOMPRESSED,
     uid.JPEGLosslessSV1,
     uid.JPEGLossless,
     uid.JPEGLSLossless,

@@ -20,7 +20,7 @@ from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.pdu_primitives import A_ASSOCIATE
 from pynetdicom.transport import ThreadedAssociationServer
 
-from dicom_node.association.contexts import ANALYSED_CLASSES, STORED_CLASSES, TRANSFER_SYNTAXES
+from dicom_node.association.contexts import ANALYSED_CLASSES, STORED_CLASSES, TRANSFER_SYNTAXES, UNCOMPRESSED
 from dicom_node.association.intake import ReceivedInstance
 from dicom_node.association.policy import REJECTED_PERMANENT, SOURCE_SERVICE_USER, admit
 from dicom_node.errors import InstanceRefused, ResourceExhausted, StoreStatus
@@ -193,7 +193,7 @@ def _entity(settings: ScpSettings) -> AE:
     ae.acse_timeout = settings.association_timeout_s
     ae.dimse_timeout = settings.network_timeout_s
     ae.network_timeout = settings.network_timeout_s
-    ae.add_supported_context(VERIFICATION)
+    ae.add_supported_context(VERIFICATION, list(UNCOMPRESSED))
     for sop_class in (*ANALYSED_CLASSES, *STORED_CLASSES):
         ae.add_supported_context(sop_class, list(TRANSFER_SYNTAXES))
     return ae

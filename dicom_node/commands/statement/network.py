@@ -1,0 +1,235 @@
+"""The sections on the network: services, associations, statuses, configuration, security."""
+
+from itertools import pairwise
+
+from dicom_node.association import contexts, policy, server
+from dicom_node.commands.statement.markdown import bullets, hexadecimal, section, subsection, table, uid_name
+from dicom_node.commands.statement.settings_table import default, settings_table
+from dicom_node.delivery import dimse, folder, status
+from dicom_node.delivery.status import Meaning
+from dicom_node.errors import StoreStatus
+from dicom_node.headers import elements, facts, part10
+from dicom_node.results import BUILDERS
+from dicom_node.results.part10 import TRANSFER_SYNTAX
+from dicom_node.settings import CompletenessSettings, DestinationSettings, ScpSettings
+from dicom_node.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+
+_STATUSES = 0x10000
+"""A status is an unsigned short."""
+
+
+def overview() -> str:
+    """What the node is, and its services in one table."""
+    made = [str(builder.sop_class_uid) for builder in BUILDERS]
+    taken = [str(uid) for uid in (*contexts.ANALYSED_CLASSES, *contexts.STORED_CLASSES)]
+    rows = [[uid_name(server.VERIFICATION), server.VERIFICATION, "yes", "yes", "answered, and asked by `echo`"]]
+    for uid in dict.fromkeys([*taken, *made]):
+        use = "analysed" if uid in contexts.ANALYSED_CLASSES else "stored" if uid in taken else ""
+        rows.append(
+            [
+                uid_name(uid),
+                uid,
+                "yes" if uid in made else "",
+                "yes" if uid in taken else "",
+                ", ".join(filter(None, [use, "made" if uid in made else ""])),
+            ]
+        )
+    return section(
+        "Conformance statement overview",
+        "The node receives CT studies by C-STORE, analyses chest CT, and sends a segmentation, a structured report and "
+        "a picture to every configured destination by C-STORE. It has one application entity, which is SCP towards "
+        "modalities and archives and SCU towards destinations.",
+        table(["SOP class", "UID", "SCU", "SCP", "what becomes of it"], rows),
+        "No media services, no DICOMweb services.",
+    )
+
+
+def identification() -> str:
+    """What the node calls itself in every association."""
+    rows = [
+        ["Implementation Class UID", IMPLEMENTATION_CLASS_UID],
+        ["Implementation Version Name", IMPLEMENTATION_VERSION_NAME],
+        ["AE title, as SCP and towards destinations", default(ScpSettings, "ae_title")],
+        ["AE title of `dicom-node send`", folder.CALLING_AE],
+        ["Maximum PDU offered, as SCP (bytes)", default(ScpSettings, "maximum_pdu_bytes")],
+        ["Maximum PDU offered, as SCU (bytes)", str(dimse.MAXIMUM_PDU_BYTES)],
+        ["Asynchronous operations", "not negotiated: one operation at a time in an association"],
+        ["SCP/SCU role selection", "not negotiated: the requestor is SCU, the acceptor SCP"],
+        ["SOP class extended negotiation", "not negotiated"],
+        ["User identity", "not asked for and not answered; it admits nobody and rejects nobody"],
+    ]
+    return section("Identification and negotiation", table(["item", "value"], rows))
+
+
+def acceptance() -> str:
+    """Who may associate, and how the others are answered."""
+    user = (policy.REJECTED_PERMANENT, policy.SOURCE_SERVICE_USER)
+    rows = [
+        ["called AE title is not the node's", *_rejection(*user, policy.RejectReason.CALLED_AE_NOT_RECOGNISED)],
+        [
+            "calling AE title is no configured peer, or a peer's from an address that is not its own; "
+            "without configured peers: an address that is not the machine's own",
+            *_rejection(*user, policy.RejectReason.CALLING_AE_NOT_RECOGNISED),
+        ],
+        [
+            f"more than `maximum_associations` ({default(ScpSettings, 'maximum_associations')}) at once",
+            *_rejection(*policy.LOCAL_LIMIT_EXCEEDED),
+        ],
+    ]
+    return section(
+        "Association acceptance",
+        "AE titles compare upper and lower case apart, without leading and trailing spaces (PS3.5 section 6.2).",
+        table(["rejected because", "result", "source", "reason"], rows),
+        bullets(
+            f"The association request must be complete {_seconds('association_timeout_s')} after the TCP connection; "
+            "else the connection is closed.",
+            f"An association that is silent for {_seconds('network_timeout_s')} is aborted.",
+            "A message in a presentation context that was not accepted aborts the association.",
+            "The number of associations that one peer may open is not limited below the limit for all.",
+        ),
+    )
+
+
+def storage_scp() -> str:
+    """What is accepted, and how every instance is answered."""
+    return section("Storage and verification as SCP", _accepted(), _statuses(), _behaviour())
+
+
+def _accepted() -> str:
+    return subsection(
+        "Presentation contexts accepted",
+        "Every storage SOP class that the overview marks SCP, in each of these transfer syntaxes. Of several in one "
+        "presentation context the first in this order is taken.",
+        table(["transfer syntax", "UID"], [[uid_name(uid), str(uid)] for uid in contexts.TRANSFER_SYNTAXES]),
+        f"{uid_name(server.VERIFICATION)} in the first {len(contexts.UNCOMPRESSED)} of them. Other SOP classes are "
+        "answered with result 3, other transfer syntaxes with result 4 (PS3.8 table 9-18).",
+    )
+
+
+def _statuses() -> str:
+    return subsection(
+        "Statuses answered to C-STORE",
+        table(["status", "meaning"], [[hexadecimal(one), one.meaning] for one in StoreStatus]),
+        f"Every failure carries an Error Comment (0000,0902) of at most {server.COMMENT_CHARACTERS} characters, "
+        "without patient identifiers. The association goes on.",
+    )
+
+
+def _behaviour() -> str:
+    return subsection(
+        "Behaviour",
+        bullets(
+            "Level 2 (full) storage (PS3.4 section B.4.1): the data set is kept byte for byte, private attributes and "
+            "signatures included; nothing is coerced, nothing is converted.",
+            "Success is answered when the instance is durable. The same instance again is answered success and kept "
+            "once.",
+            f"Limits of a data set: {elements.MAXIMUM_ELEMENTS:,} elements and items, {elements.MAXIMUM_DEPTH} nested "
+            f"sequences and items, {facts.MAXIMUM_FRAMES:,} frames, "
+            f"{part10.MAXIMUM_INFLATED_BYTES // 2**20} MiB where it comes deflated.",
+            "A study is complete when every series has been quiet for "
+            f"{default(CompletenessSettings, 'settle_s')} s and no association that sent to it is open; one that is "
+            f"silent for {default(CompletenessSettings, 'stale_after_s')} s no longer counts.",
+        ),
+    )
+
+
+def storage_scu() -> str:
+    """What is proposed to destinations, and what their answers mean."""
+    proposed = [
+        [uid_name(builder.sop_class_uid), str(builder.sop_class_uid), uid_name(syntax), syntax]
+        for builder in BUILDERS
+        for syntax in dimse.offered_syntaxes(str(TRANSFER_SYNTAX))
+    ]
+    return section(
+        "Storage and verification as SCU",
+        subsection(
+            "Presentation contexts proposed",
+            table(["SOP class", "UID", "transfer syntax", "UID"], proposed),
+            "One association an attempt, with a presentation context for each line whose object is to be sent. "
+            f"`dicom-node echo` proposes {uid_name(server.VERIFICATION)} in Implicit VR Little Endian. "
+            "`dicom-node send` proposes what the files of a folder hold, in their own transfer syntax, at most "
+            f"{folder.PAIRS_AN_ASSOCIATION} kinds an association.",
+        ),
+        subsection(
+            "Answers of a destination",
+            table(["answer", "what the node does"], _answers()),
+            "Where no presentation context is accepted for an object, it counts as refused. Attempts are repeated "
+            f"after {default(DestinationSettings, 'retry_first_s')} s, doubling up to "
+            f"{default(DestinationSettings, 'retry_longest_s')} s, for "
+            f"{default(DestinationSettings, 'retry_for_hours')} hours; what was accepted is not sent again. Every "
+            "destination has attempts of its own.",
+        ),
+    )
+
+
+def _answers() -> list[list[str]]:
+    done = {
+        Meaning.ACCEPTED: f"the destination has it; other than {hexadecimal(status.SUCCESS)} is logged as a warning",
+        Meaning.LATER: "tries again, see below",
+        Meaning.REFUSED: "gives up; an operator may ask for a retry",
+    }
+    groups: dict[Meaning, list[str]] = {one: [] for one in Meaning}
+    known = [code for code in range(_STATUSES) if status.meaning(code) is not Meaning.REFUSED]
+    starts = [known[0], *(after for before, after in pairwise(known) if not _together(before, after))]
+    for start in starts:
+        end = start
+        while end + 1 in known and _together(end, end + 1):
+            end += 1
+        span = hexadecimal(start) if start == end else f"{hexadecimal(start)}-{hexadecimal(end)}"
+        groups[status.meaning(start)].append(span)
+    groups[status.meaning(None)].append("no answer, abort, rejection, no connection")
+    groups[Meaning.REFUSED].append("every other status")
+    return [[", ".join(groups[one]), done[one]] for one in Meaning]
+
+
+def _together(before: int, after: int) -> bool:
+    return after == before + 1 and status.meaning(before) is status.meaning(after)
+
+
+def configuration() -> str:
+    """What an operator may change."""
+    return section(
+        "Configuration",
+        settings_table("scp", ScpSettings),
+        settings_table("completeness", CompletenessSettings),
+        settings_table("destinations", DestinationSettings),
+        "A setting without a default must be given. Units stand in the names; the operator's guide and "
+        "config/node.toml say what each is for.",
+    )
+
+
+def security() -> str:
+    """What protects the network side, and what does not."""
+    return section(
+        "Security",
+        bullets(
+            "No TLS: no secure transport connection profile of PS3.15 is supported. Use a network that only modalities "
+            "and archives reach.",
+            "Associations are admitted by called AE title, calling AE title and, where configured, address of the "
+            "peer. Without configured peers only programs on the machine itself may associate.",
+            "No audit trail profile, no digital signatures, no de-identification. Logs carry UIDs and AE titles, never "
+            "a patient's name, ID or birth date.",
+        ),
+    )
+
+
+def not_supported() -> str:
+    """What peers may look for in vain."""
+    return section(
+        "Not supported",
+        bullets(
+            "Storage commitment, as SCU or SCP.",
+            "Query/retrieve (C-FIND, C-MOVE, C-GET), modality worklist, MPPS, instance availability notification, "
+            "unified procedure step, print.",
+            "DICOMweb (PS3.18) and media (PS3.10, PS3.11), except that `infer` reads and writes Part 10 files.",
+            "TLS, user identity, asynchronous operations.",
+        ),
+    )
+
+
+def _rejection(result: int, source: int, reason: int) -> list[str]:
+    return [str(result), str(source), str(reason)]
+
+
+def _seconds(name: str) -> str:
+    return f"{default(ScpSettings, name)} s (`{name}`)"

@@ -8,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: install demo test check bench serve train-env system-packages clean
+.PHONY: install demo viewer test check bench serve train-env system-packages ohif clean
 
 install: $(VENV)/.node
 
@@ -33,6 +33,10 @@ $(VENV)/.training: $(VENV)/.node
 demo: $(VENV)/.node
 	$(BIN)/python -m dicom_node.demonstration --kind $(KIND) --engine $(ENGINE) --out demo-out
 
+# OHIF in front of Orthanc, with a demo study and its results, on http://127.0.0.1:3000 until Ctrl-C.
+viewer: $(VENV)/.node system-packages ohif
+	$(BIN)/python -m dicom_node.demonstration.viewer
+
 serve: $(VENV)/.node
 	$(BIN)/dicom-node serve --config config/node.toml
 
@@ -44,15 +48,19 @@ check: $(VENV)/.dev $(VENV)/.training
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-test: $(VENV)/.dev $(VENV)/.training system-packages
+test: $(VENV)/.dev $(VENV)/.training system-packages ohif
 	$(BIN)/python -m pytest
 
 bench: $(VENV)/.dev system-packages
 	$(BIN)/python -m benchmarks
 
-# dcmtk, Orthanc with DICOMweb and dicom3tools, from Debian or Ubuntu.
+# dcmtk, Orthanc with DICOMweb, dicom3tools, nginx and Chromium, from Debian or Ubuntu.
 system-packages:
 	@sh deploy/install-test-packages.sh
+
+# The built OHIF viewer, fetched once.
+ohif:
+	@sh deploy/ohif/fetch.sh .viewer/ohif
 
 clean:
 	rm -rf demo-out test-out bench-out

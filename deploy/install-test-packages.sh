@@ -1,11 +1,15 @@
 #!/bin/sh
-# Installs the DICOM tools that the tests talk to, on Debian and Ubuntu. The node itself needs none of them.
+# Installs what the tests and the viewer talk to, on Debian and Ubuntu. The node itself needs none of them.
 set -eu
-packages="dcmtk orthanc orthanc-dicomweb dicom3tools"
+packages="dcmtk orthanc orthanc-dicomweb dicom3tools nginx"
 missing=""
 for package in $packages; do
     dpkg-query --show --showformat='${db:Status-Status}' "$package" 2>/dev/null | grep -q '^installed$' || missing="$missing $package"
 done
+# These count wherever they come from: many machines have a newer npm, or Chrome with its driver.
+command -v npm >/dev/null || missing="$missing npm"
+command -v chromium >/dev/null || command -v google-chrome >/dev/null || missing="$missing chromium"
+command -v chromedriver >/dev/null || missing="$missing chromium-driver"
 [ -z "$missing" ] && exit 0
 command="apt-get update && apt-get install --yes --no-install-recommends$missing"
 if ! command -v apt-get >/dev/null; then

@@ -77,9 +77,10 @@ def draw_page(
     width, height = TEXT_PAGE_PX if shown is None else PAGE_PX
     image = Image.new("RGB", (width, height), BACKGROUND)
     draw = ImageDraw.Draw(image)
-    draw.text((_MARGIN, 26), page.title, TEXT, _font(28))
+    # In the middle, because viewers write study, window and image number into the corners.
+    draw.text((width / 2, 26), page.title, TEXT, _font(28), anchor="ma")
     draw.line((_MARGIN, 70, width - _MARGIN, 70), LINE)
-    draw.text((_MARGIN, height - 40), page.warning, WARNING, _font(20 if shown else 16))
+    draw.text((width / 2, height - 40), page.warning, WARNING, _font(20 if shown else 16), anchor="ma")
     if shown is None:
         _panel(draw, page, (_MARGIN, width - 2 * _MARGIN))
         return np.asarray(image)

@@ -1,6 +1,6 @@
 """A real Orthanc as a process of its own: Debian's package, on free loopback ports, with storage of its own.
 
-For the viewer and the tests. Owns starting, asking over REST, and stopping it; knows nothing of the node.
+For the viewer and the tests. Owns starting, asking over REST, killing and stopping it; knows nothing of the node.
 """
 
 import json
@@ -22,6 +22,8 @@ POLL_S: Final = 0.1
 INSTALL: Final = "Orthanc is not installed: sh deploy/install-test-packages.sh (make does it)"
 DICOMWEB_PLUGIN: Final = "/usr/share/orthanc/plugins/libOrthancDicomWeb.so"
 """Where Debian and Ubuntu put it; goes into ``settings`` as one of "Plugins"."""
+PYTHON_PLUGIN: Final = "/usr/share/orthanc/plugins/libOrthancPython.so"
+"""Likewise."""
 
 
 def free_port() -> int:
@@ -41,6 +43,9 @@ class OrthancServer:
         binary = shutil.which("Orthanc") or "/usr/sbin/Orthanc"
         if not Path(binary).exists():
             raise PeerUnavailable(INSTALL)
+        for plugin in (settings or {}).get("Plugins", []):
+            if not Path(plugin).exists():
+                raise PeerUnavailable(f"{INSTALL}; {plugin} is missing")
         folder.mkdir(parents=True, exist_ok=True)
         self.dicom_port = dicom_port or free_port()
         self._http_port = free_port()
@@ -57,13 +62,18 @@ class OrthancServer:
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> "OrthancServer":
-        with self._log.open("wb") as log:
+        self.start()
+        return self
+
+    def start(self) -> None:
+        """Start and wait until it serves; again after ``kill``, on the same ports and with the same storage."""
+        with self._log.open("ab") as log:
             self._process = subprocess.Popen(self._command, stdout=log, stderr=log)  # noqa: S603 - Debian's program
         deadline = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < deadline:
             try:
                 self.get("/system")
-                return self
+                return
             except (urllib.error.URLError, ConnectionError):
                 if self._process.poll() is not None:
                     break
@@ -73,6 +83,12 @@ class OrthancServer:
 
     def __exit__(self, *_: object) -> None:
         self._stop()
+
+    def kill(self) -> None:
+        """Kill -9."""
+        assert self._process is not None  # noqa: S101 - started
+        self._process.kill()
+        self._process.wait()
 
     def _stop(self) -> None:
         if self._process is not None:
@@ -101,6 +117,13 @@ class OrthancServer:
         return [
             self.get(f"/instances/{instance}/simplified-tags")["Modality"] for instance in self.instances_of(study_uid)
         ]
+
+    def metadata_of(self, study_uid: str) -> dict[str, str]:
+        """Metadata of a study by name; empty while there is no such study."""
+        found: dict[str, str] = {}
+        for study in self._studies(study_uid):
+            found.update(self.get(f"/studies/{study}/metadata?expand"))
+        return found
 
     def files_of(self, study_uid: str) -> Iterator[bytes]:
         """Part 10 file of every instance of a study."""

@@ -46,15 +46,14 @@ class ModelSpec:
 
 
 class Model(Protocol):
-    """One served model: turns a volume into input tensors and output tensors into arrays on the volume's grid."""
+    """One served model: turns output tensors into arrays on a volume's grid.
+
+    Each model has its own ``prepare`` as well, from what it looks at (a volume; slices and their lungs) to its inputs.
+    """
 
     @property
     def spec(self) -> ModelSpec:
         """The model's fixed facts."""
-        ...
-
-    def prepare(self, volume: Volume) -> Tensors:
-        """Input tensors for a whole volume; batch axis = slices in the volume's order."""
         ...
 
     def interpret(self, outputs: Tensors, volume: Volume) -> NDArray[Any]:

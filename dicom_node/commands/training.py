@@ -77,11 +77,11 @@ def compare(
 ) -> None:
     """Cross-validate recipes over the training patients, at the same pace; print the table, ensembles included.
 
-    Goes on where it was killed. Without NAMES: every recipe for lesions.
+    Goes on where it was killed. Without NAMES: those of the papers.
     """
     training = _training()
     labelled = _labelled(data, out, config)
-    recipes = [_recipe(name) for name in names] or [one for one in training.RECIPES if one.name != "lungs_unet"]
+    recipes = [_recipe(name) for name in names] or list(training.PAPERS)
     split = labelled.split
     folds = (split.validation,) if on_validation else split.folds
     cases = labelled.cases(split.train + split.validation if on_validation else split.train)

@@ -1,11 +1,12 @@
 """Both lungs as one label, lesions included: a 2D U-Net on single axial slices.
 
-Trained by ``inference/training/recipes.py`` ("lungs_unet"); its card is ``triton_models/lungs_unet/CARD.md``.
+Trained by ``inference/training/recipes/lungs_unet.py``; its card is ``triton_models/lungs_unet/CARD.md``.
 """
 
-from inference.model import ModelSpec
-from inference.models.slice_preparation import INPUT, OUTPUT
+from inference.model import ModelSpec, Tensors
+from inference.models.slice_preparation import INPUT, OUTPUT, prepare_slices
 from inference.models.slice_unet import SliceUnet
+from inference.volume import Volume
 
 SPEC = ModelSpec(
     name="lungs_unet",
@@ -24,3 +25,7 @@ class LungsUnet(SliceUnet):
 
     def __init__(self) -> None:
         super().__init__(SPEC)
+
+    def prepare(self, volume: Volume) -> Tensors:
+        """Every slice, prepared as the training pictures were."""
+        return {INPUT.name: prepare_slices(volume.array_zyx)}

@@ -1,11 +1,10 @@
-"""What the U-Nets on single slices share: one preparation, one way back to the volume's grid."""
+"""What the U-Nets on single slices share: one way back to the volume's grid."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 from inference.model import ModelSpec, Tensors
 from inference.models.slice_labels import labels_on_grid
-from inference.models.slice_preparation import INPUT, prepare_slices
 from inference.volume import Volume
 
 
@@ -19,10 +18,6 @@ class SliceUnet:
     def spec(self) -> ModelSpec:
         """The model's fixed facts."""
         return self._spec
-
-    def prepare(self, volume: Volume) -> Tensors:
-        """Every slice, prepared as the training pictures were."""
-        return {INPUT.name: prepare_slices(volume.array_zyx)}
 
     def interpret(self, outputs: Tensors, volume: Volume) -> NDArray[np.uint8]:
         """Labels on the grid of ``volume``: 0 background, 1 what the model marks (``spec.labels``)."""

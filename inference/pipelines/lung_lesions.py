@@ -14,8 +14,8 @@ import numpy as np
 
 from inference.engines.base import Engine
 from inference.findings import Findings, Mask, ModelIdentity, Region, SeverityScore, Status
-from inference.model import Model
 from inference.models import InfectionUnet, LungsUnet
+from inference.models.slice_preparation import INPUT
 from inference.pipelines.lesion_components import Components, describe, find_components
 from inference.pipelines.lung_regions import Lungs, NoLungs, find_lungs
 from inference.pipelines.working_grid import cropped, enlarged, reduced
@@ -37,8 +37,8 @@ Cancelled = Callable[[], bool] | None
 class LungLesions:
     """Left and right lung, infected region, lesions, involvement and six-zone score."""
 
-    lungs: Model = field(default_factory=LungsUnet)
-    infection: Model = field(default_factory=InfectionUnet)
+    lungs: LungsUnet = field(default_factory=LungsUnet)
+    infection: InfectionUnet = field(default_factory=InfectionUnet)
 
     @property
     def name(self) -> str:
@@ -95,13 +95,14 @@ class LungLesions:
         lungs = find_lungs(self.lungs.interpret(outputs, small) > 0, small)
         with_lung = _span(lungs)
         clock.stop("postprocess")
+        both = lungs.left | lungs.right
         # Both models take the same prepared slices (a test holds their specifications together).
-        part = {name: tensor[with_lung] for name, tensor in inputs.items()}
-        outputs = engine.run(self.infection.spec, part, cancelled=cancelled)
+        inputs = self.infection.prepare(inputs[INPUT.name][with_lung], both[with_lung])
+        outputs = engine.run(self.infection.spec, inputs, cancelled=cancelled)
         clock.stop("engine")
         marked = np.zeros(small.array_zyx.shape, np.bool_)
         marked[with_lung] = self.infection.interpret(outputs, cropped(small, (with_lung, EVERYTHING, EVERYTHING))) > 0
-        components = find_components(marked & (lungs.left | lungs.right), small)
+        components = find_components(marked & both, small)
         shape = volume.array_zyx.shape
         with ThreadPoolExecutor() as pool:  # OpenCV and NumPy let other threads run meanwhile
             left, right, infected = pool.map(

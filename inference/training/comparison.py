@@ -1,4 +1,4 @@
-"""Tables of what cross-validation kept: recipes, and ensembles of them (means of probabilities).
+"""Tables of what cross-validation kept: recipes, and ensembles of them (means of log odds, as they are served).
 
 One row a recipe or ensemble: Dice of each held-back patient's pixels at one half, its mean over patients; then of all
 pixels together Dice, IoU, average precision, and the threshold with the best Dice.
@@ -17,8 +17,12 @@ from inference.training.cases.base import LESION, LUNG, Case
 from inference.training.cross_validation import LEVELS
 from inference.training.evaluation import Overlap
 from inference.training.evaluation.precision_recall import ProbabilityHistogram
+from inference.training.prediction import sigmoid
 
 THRESHOLD = 0.5
+_HALVES = (np.arange(LEVELS + 1, dtype=np.float32) + 0.5) / (LEVELS + 1)
+LOG_ODDS = np.log(_HALVES / (1 - _HALVES))
+"""Of each stored level; the outermost stand for a 500th."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +57,7 @@ def compare(out: Path, cases: Sequence[Case], recipes: Sequence[str]) -> list[Sc
 
 
 def as_markdown(table: Sequence[Scored]) -> str:
-    """Two tables for people: the summary, and the patients."""
+    """Two tables for people: the summary; the patients, by the best row and by each single recipe."""
     lines = [
         "| recipe | mean of patients | pooled Dice | pooled IoU | average precision | best threshold (Dice) |",
         "|---|---|---|---|---|---|",
@@ -61,9 +65,10 @@ def as_markdown(table: Sequence[Scored]) -> str:
     for one in table:
         figures = f"{one.mean:.3f} | {one.pooled_dice:.3f} | {one.pooled_iou:.3f} | {one.average_precision:.3f}"
         lines.append(f"| {one.name} | {figures} | {one.best_threshold:.2f} ({one.best_dice:.3f}) |")
-    lines += ["", "| patient | " + " | ".join(one.name for one in table) + " |", "|---" * (len(table) + 1) + "|"]
+    shown = [one for one in table if one is table[0] or " + " not in one.name]
+    lines += ["", "| patient | " + " | ".join(one.name for one in shown) + " |", "|---" * (len(shown) + 1) + "|"]
     for patient in table[0].patients:
-        lines.append(f"| {patient} | " + " | ".join(f"{one.patients[patient]:.3f}" for one in table) + " |")
+        lines.append(f"| {patient} | " + " | ".join(f"{one.patients[patient]:.3f}" for one in shown) + " |")
     return "\n".join(lines) + "\n"
 
 
@@ -79,8 +84,8 @@ def _scored(group: Sequence[str], kept: dict[str, dict[str, NDArray[np.uint8]]],
         truth = case.palette[(case.palette >= LUNG).any(axis=(1, 2))] >= LESION
         total = np.zeros(truth.shape, np.float32)
         for recipe in group:
-            total += kept[recipe][case.name]
-        probability = total / np.float32(LEVELS * len(group))
+            total += LOG_ODDS[kept[recipe][case.name]]
+        probability = sigmoid(total / np.float32(len(group)))
         overlap = Overlap.of(probability > THRESHOLD, truth)
         patients[case.name] = overlap.dice
         everything += overlap

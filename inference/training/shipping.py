@@ -21,7 +21,7 @@ from inference.training.evaluation import choose_threshold, evaluate
 from inference.training.evaluation.stated import as_json
 from inference.training.export import ServedUnet, export_onnx
 from inference.training.lung_finder import lungs_by
-from inference.training.prediction import AT_ONCE, probabilities
+from inference.training.prediction import AT_ONCE, log_odds, sigmoid
 from inference.training.prepared_pictures import FindLungs, Pictures, phantom_cases, prepared_cases
 from inference.training.recipes.base import Recipe, Target
 from inference.training.splits import Split, split_for
@@ -52,7 +52,13 @@ class LabelledData:
 def train_recipe(
     recipe: Recipe, data: LabelledData, *, out: Path, resume: bool, progress: bool
 ) -> tuple[nn.Module, Pictures]:
-    """The network with the best weights on the validation patients, and those patients' pictures."""
+    """The network with the best weights on the validation patients, and those patients' pictures.
+
+    Raises ``ValueError`` where the recipe begins with weights of another that are not in the folder beside ``out``.
+    """
+    start = out.parent / recipe.starts_from / "best.pt" if recipe.starts_from else None
+    if start is not None and not start.exists():
+        raise ValueError(f"{recipe.name} begins with the weights of {recipe.starts_from}: train that first, to {start}")
     validation = prepared_cases(data.cases(data.split.validation), recipe, data.find_lungs)
     phantoms = phantom_cases(seeds=recipe.phantom_seeds, slices=recipe.phantom_slices)
     material = Material(
@@ -60,7 +66,7 @@ def train_recipe(
         phantoms=prepared_cases(phantoms, recipe, data.find_lungs) if phantoms else None,
         validation=validation,
     )
-    return train(recipe, material, out=out, resume=resume, progress=progress), validation
+    return train(recipe, material, out=out, start=start, resume=resume, progress=progress), validation
 
 
 def ship(
@@ -73,7 +79,7 @@ def ship(
     resume: bool = False,
     progress: bool = True,
 ) -> dict[str, Any]:
-    """Train the recipes of a served model (several: their mean counts) and export them to a model repository.
+    """Train the recipes of a served model and export them, as one graph, to a model repository.
 
     ``out`` gets a folder of training curves a recipe, ``<name>/<version>/model.onnx`` and ``<name>/figures.json``.
     ``repository``: where the lung model is that lesion models need.
@@ -84,7 +90,7 @@ def ship(
         (recipe, *train_recipe(recipe, data, out=out / recipe.name, resume=resume, progress=progress))
         for recipe in members
     ]
-    found = np.mean([probabilities(network, recipe, pictures) for recipe, network, pictures in trained], axis=0)
+    found = sigmoid(np.mean([log_odds(network, recipe, pictures) for recipe, network, pictures in trained], axis=0))
     recipe, _, pictures = trained[0]
     threshold = choose_threshold(
         found, pictures.target(recipe.target), pictures.patient, mildest=recipe.target is Target.LUNGS

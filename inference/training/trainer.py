@@ -136,7 +136,7 @@ class _Run:
         rate = float(self._optimiser.param_groups[0]["lr"])
         seconds = self._before_s + time.monotonic() - self._started
         self._rows.append((self.step, round(seconds, 1), rate, round(self.loss, 5), round(dice, 5)))
-        if validation is None or dice > self._best:
+        if validation is None or self.recipe.last_weights or dice > self._best:
             self._best, self._since_best, self._since_decay = dice, 0, 0
             self._best_weights = _copied(current)
             return

@@ -28,6 +28,8 @@ SLICES = 48
 """6.3 mm apart: the shipped routing rules take no thicker slices."""
 LATE = 4
 RESULTS = ["OT", "SEG", "SR"]
+REPORTED = ["OT", "SR"]
+"""What a study gets that is not analysed."""
 
 
 def settings(node_port: int) -> dict[str, Any]:
@@ -55,9 +57,17 @@ def orthanc(tmp_path: Path, node_port: int) -> Iterator[OrthancServer]:
         yield server
 
 
-def node_for(orthanc: OrthancServer, folder: Path, port: int, *, settle_s: float = 1) -> NodeProcess:
+def node_for(orthanc: OrthancServer, folder: Path, port: int, *flags: str, settle_s: float = 1) -> NodeProcess:
     destination = f"pacs=ORTHANC@127.0.0.1:{orthanc.dicom_port}"
-    return NodeProcess(folder / "node", ["--settle", str(settle_s), "--destination", destination], port=port)
+    return NodeProcess(folder / "node", ["--settle", str(settle_s), "--destination", destination, *flags], port=port)
+
+
+def quick_node_for(orthanc: OrthancServer, folder: Path, port: int, *, settle_s: float = 1) -> NodeProcess:
+    """A node without models: it reports every study as not analysed, which takes no computing."""
+    (folder / "no-models").mkdir()
+    config = folder / "node.toml"
+    config.write_text("[engine]\nrepository = 'no-models'\n")
+    return node_for(orthanc, folder, port, "--config", str(config), settle_s=settle_s)
 
 
 def generated(folder: Path, *, seed: int) -> PhantomStudy:
@@ -133,10 +143,10 @@ def test_node_that_comes_late_gets_what_was_stored_meanwhile(
     study = generated(tmp_path, seed=23)
     store(study, orthanc)
     wait_for(lambda: state(orthanc, study), lambda shown: shown == "queued: the node does not answer")
-    with node_for(orthanc, tmp_path, node_port) as node:
-        wait_until_answered(orthanc, study)
+    with quick_node_for(orthanc, tmp_path, node_port) as node:
+        assert wait_until_answered(orthanc, study) == "answered: not analysed"
         assert node.wait_until_settled(study.study_uid, timeout_s=PATIENCE_S)["generation"] == 1
-    assert results_of(orthanc, study) == RESULTS
+    assert results_of(orthanc, study) == REPORTED
     assert instances_taken(node) == SLICES
 
 
@@ -144,7 +154,7 @@ def test_killed_orthanc_neither_loses_nor_repeats_a_study(
     tmp_path: Path, orthanc: OrthancServer, node_port: int
 ) -> None:
     study = generated(tmp_path, seed=24)
-    with node_for(orthanc, tmp_path, node_port) as node:
+    with quick_node_for(orthanc, tmp_path, node_port) as node:
         store(study, orthanc)
         assert state(orthanc, study) == ""  # not stable yet: Orthanc itself has told nobody of this study
         orthanc.kill()
@@ -156,13 +166,13 @@ def test_killed_orthanc_neither_loses_nor_repeats_a_study(
         stay_quiet()
         overview = node.get(f"/api/studies/{study.study_uid}")
     assert (overview["generation"], overview["state"]) == (1, "done")
-    assert results_of(orthanc, study) == RESULTS
+    assert results_of(orthanc, study) == REPORTED
     assert instances_taken(node) == SLICES
 
 
 def test_orthanc_killed_while_it_sends_goes_on(tmp_path: Path, orthanc: OrthancServer, node_port: int) -> None:
     study = generated(tmp_path, seed=25)
-    with node_for(orthanc, tmp_path, node_port, settle_s=4 * STABLE_AGE_S) as node:
+    with quick_node_for(orthanc, tmp_path, node_port, settle_s=4 * STABLE_AGE_S) as node:
         store(study, orthanc)
         wait_for(lambda: state(orthanc, study), lambda shown: shown == "sending")
         orthanc.kill()
@@ -170,7 +180,7 @@ def test_orthanc_killed_while_it_sends_goes_on(tmp_path: Path, orthanc: OrthancS
         wait_until_answered(orthanc, study)
         overview = node.wait_until_settled(study.study_uid, timeout_s=PATIENCE_S)
     assert (overview["generation"], overview["state"]) == (1, "done")
-    assert results_of(orthanc, study) == RESULTS
+    assert results_of(orthanc, study) == REPORTED
 
 
 def test_late_images_are_sent_and_the_answer_is_to_all_of_them(
@@ -181,7 +191,7 @@ def test_late_images_are_sent_and_the_answer_is_to_all_of_them(
     late.mkdir()
     for path in study.images[-LATE:]:
         path.rename(late / path.name)
-    with node_for(orthanc, tmp_path, node_port) as node:
+    with quick_node_for(orthanc, tmp_path, node_port) as node:
         store(study, orthanc)
         wait_until_answered(orthanc, study)
         store(replace(study, folder=late), orthanc)
@@ -189,4 +199,4 @@ def test_late_images_are_sent_and_the_answer_is_to_all_of_them(
         wait_until_answered(orthanc, study)
         overview = node.wait_until_settled(study.study_uid, timeout_s=PATIENCE_S)
     assert (overview["generation"], overview["state"]) == (2, "done")
-    assert results_of(orthanc, study) == sorted(2 * RESULTS)
+    assert results_of(orthanc, study) == sorted(2 * REPORTED)

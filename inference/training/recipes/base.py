@@ -85,8 +85,13 @@ class Recipe:
     """Of every batch: real pictures whose lesions were mirrored away (``prepared_pictures.mirrored_normals``)."""
     balanced: bool = False
     """Patients are drawn by the root of their number of pictures, not by the number."""
+    starts_from: str = ""
+    """The recipe whose weights this one begins with; empty: random ones."""
     average: bool = False
     """Validate and keep a running average of the weights instead of the last ones."""
+    last_weights: bool = False
+    """Keep the last weights rather than those with the best validation at one half, which is no fair threshold for a
+    network that minimises cross-entropy alone."""
     seed: int = 1
 
     @property

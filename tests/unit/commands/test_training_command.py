@@ -54,9 +54,9 @@ def run(tmp_path: Path, *arguments: str) -> Result:
 def test_a_served_model_is_trained_to_a_graph_with_figures(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ((model, (recipe,)),) = (entry for entry in room.SHIPPED if entry[0].spec.name == "infection_unet")
-    quick = replace(recipe, phantom_seeds=(1000, 1001), phantom_slices=4)
-    monkeypatch.setattr(room, "SHIPPED", ((model, (quick,)),))
+    ((model, members),) = (entry for entry in room.SHIPPED if entry[0].spec.name == "infection_unet")
+    quick = tuple(replace(recipe, phantom_seeds=(1000, 1001), phantom_slices=4) for recipe in members)
+    monkeypatch.setattr(room, "SHIPPED", ((model, quick),))
     out = tmp_path / "out"
     result = run(tmp_path, "train", "infection_unet", "--data", str(data), "--out", str(out), "--steps", "1")
     assert result.exit_code == 0, result.output

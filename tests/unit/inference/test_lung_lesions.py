@@ -10,6 +10,7 @@ from inference.engines.embedded import EmbeddedEngine
 from inference.findings import Findings, Region, Status
 from inference.model import Model
 from inference.models import InfectionUnet, LungsUnet
+from inference.models.slice_preparation import INPUT, LUNGS
 from inference.phantoms import Phantom, chest_ct
 from inference.pipelines import PIPELINES, run_pipeline
 from inference.volume import Volume
@@ -37,8 +38,8 @@ def _dice(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def test_the_models_share_one_preparation() -> None:
-    lungs, infection = LungsUnet().spec, InfectionUnet().spec
-    assert lungs.inputs == infection.inputs
+    assert LungsUnet().spec.inputs == (INPUT,)
+    assert InfectionUnet().spec.inputs == (INPUT, LUNGS)
 
 
 def test_names_are_unique() -> None:
@@ -127,8 +128,8 @@ def test_slices_that_are_not_axial_are_not_analysed(engine: EmbeddedEngine, dise
 
 @pytest.mark.parametrize("model", [LungsUnet(), InfectionUnet()], ids=lambda model: model.spec.name)
 def test_the_shipped_weights_fit_their_specification(engine: EmbeddedEngine, model: Model) -> None:
-    (tensor,) = model.spec.inputs
-    outputs = engine.run(model.spec, {tensor.name: np.zeros((1, *tensor.shape), tensor.dtype)})
+    inputs = {tensor.name: np.zeros((1, *tensor.shape), tensor.dtype) for tensor in model.spec.inputs}
+    outputs = engine.run(model.spec, inputs)
     assert {name: array.shape for name, array in outputs.items()} == {
         output.name: (1, *output.shape) for output in model.spec.outputs
     }

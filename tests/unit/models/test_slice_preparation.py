@@ -4,9 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from inference.model import Model
-from inference.models import MODELS
-from inference.models.slice_preparation import prepare_slices
+from inference.models import InfectionUnet, LungsUnet
+from inference.models.slice_preparation import INPUT, LUNGS, prepare_slices
 from inference.phantoms import chest_ct
 from inference.volume import Volume
 
@@ -45,7 +44,19 @@ def test_a_slice_without_contrast_is_no_error() -> None:
     assert np.isfinite(prepare_slices(np.full((1, 64, 64), -1024, np.int16))).all()
 
 
-@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.spec.name)
-def test_all_models_take_this_preparation(model: Model, chest: Volume) -> None:
-    (given,) = model.spec.inputs
-    assert np.array_equal(model.prepare(chest)[given.name], prepare_slices(chest.array_zyx))
+def test_the_lung_model_takes_this_preparation(chest: Volume) -> None:
+    assert np.array_equal(LungsUnet().prepare(chest)[INPUT.name], prepare_slices(chest.array_zyx))
+
+
+def test_the_lesion_model_takes_the_lungs_in_any_size() -> None:
+    slices = np.zeros((2, *INPUT.shape), np.float16)
+    lungs = np.zeros((2, 128, 64), bool)
+    lungs[1, :64, 32:] = True  # the picture's upper right quarter
+    tensors = InfectionUnet().prepare(slices, lungs)
+    assert {name: (array.dtype, array.shape[1:]) for name, array in tensors.items()} == {
+        spec.name: (np.dtype(spec.dtype), spec.shape) for spec in InfectionUnet().spec.inputs
+    }
+    assert tensors[INPUT.name] is slices
+    expected = np.zeros((2, 256, 256), np.uint8)
+    expected[1, :128, 128:] = 1
+    assert np.array_equal(tensors[LUNGS.name], expected)

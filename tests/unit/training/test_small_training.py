@@ -19,7 +19,7 @@ from inference.models import LungsUnet
 from inference.networks.unet import UNet2d
 from inference.training.export import export_onnx
 from inference.training.losses import Loss, segmentation_loss
-from inference.training.prediction import probabilities
+from inference.training.prediction import log_odds
 from inference.training.prepared_pictures import Pictures
 from inference.training.recipes import Pace, Recipe, Schedule, Target
 from inference.training.trainer import Material, train
@@ -169,14 +169,15 @@ def test_the_graph_equals_the_networks(lung_channel: bool, tmp_path: Path) -> No
 
         spec = replace(spec, inputs=(INPUT, LUNGS))
         inputs["lungs"] = pictures.lungs
-    small = [probabilities(network, recipe, enlarged(pictures, recipe.size_px)) for recipe, network in members]
-    threshold = float(np.median(np.mean(small, axis=0)))
+    small = [log_odds(network, recipe, enlarged(pictures, recipe.size_px)) for recipe, network in members]
+    middle = float(np.median(np.mean(small, axis=0)))
+    threshold = 1 / (1 + np.exp(-middle))
     target = tmp_path / "lungs_unet" / "1" / "model.onnx"
     served = export_onnx(members, threshold=threshold, spec=spec, target=target)
     with torch.inference_mode():
         expected = served(*(torch.from_numpy(one) for one in inputs.values())).numpy()
     assert 0.1 < expected.mean() < 0.9
-    assert np.mean(expected != (np.mean(small, axis=0) > threshold)) < 0.02  # evaluation enlarges with OpenCV
+    assert np.mean(expected != (np.mean(small, axis=0) > middle)) < 0.02  # evaluation enlarges with OpenCV
     session = onnxruntime.InferenceSession(target, providers=["CPUExecutionProvider"])
     (labels,) = session.run(None, inputs)
     assert np.mean(labels != expected) <= 1e-4

@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.webelement import WebElement
 
 PATIENCE_S: Final = 90.0
 """For one thing to appear: software rendering on a busy machine is slow."""
@@ -61,6 +64,7 @@ if (viewport.getCurrentImageIdIndex() !== index) viewport.setImageIdIndex(index)
 return viewport.getCurrentImageIdIndex() === index;
 """
 _PLACES = f"""{_VIEWPORT}
+if (viewport?.viewportStatus !== 'rendered') return null;
 const {{x, y}} = viewport.element.getBoundingClientRect();
 return arguments[0].map(point => viewport.worldToCanvas(point)).map(([right, down]) => [x + right, y + down]);
 """
@@ -110,8 +114,17 @@ class OhifPage:
 
     def places_px(self, points_mm: NDArray[np.float64]) -> NDArray[np.int64]:
         """Where points (n, 3) of the patient lie on the screenshot: (n, 2) rows and columns."""
-        places = self._driver.execute_script(_PLACES, points_mm.tolist())
+        places = self.until(lambda: self._driver.execute_script(_PLACES, points_mm.tolist()), "an image")
         return np.floor(np.array(places)[:, ::-1]).astype(np.int64)
+
+    def open_series(self, modality: str) -> None:
+        """A double click on a series that has no small image, in the list at the left."""
+        series = self.until(lambda: self._series(modality), f"a series of modality {modality}")
+        ActionChains(self._driver).double_click(series).perform()
+
+    def _series(self, modality: str) -> WebElement | None:
+        listed = self._driver.find_elements(By.CSS_SELECTOR, "[data-cy=study-browser-thumbnail-no-image]")
+        return next((one for one in listed if one.text.startswith(modality)), None)
 
     def open_segmentation_panel(self) -> None:
         """The list of segments at the right; the image becomes narrower."""

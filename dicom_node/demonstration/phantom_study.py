@@ -40,6 +40,7 @@ class PhantomStudy:
     images: tuple[Path, ...]
     truth: Path
     study_uid: str
+    series_uid: str
     phantom: Phantom
 
 
@@ -74,7 +75,12 @@ def write_phantom_study(
     truth.parent.mkdir(parents=True, exist_ok=True)
     _truth(phantom, images, study).save_as(truth)
     return PhantomStudy(
-        folder=out, images=tuple(paths), truth=truth, study_uid=images[0].StudyInstanceUID, phantom=phantom
+        folder=out,
+        images=tuple(paths),
+        truth=truth,
+        study_uid=images[0].StudyInstanceUID,
+        series_uid=images[0].SeriesInstanceUID,
+        phantom=phantom,
     )
 
 

@@ -36,11 +36,6 @@ DEFAULT_VIEWER: Final = Path(".viewer/ohif")
 """Where ``make`` puts the viewer."""
 DEFAULT_OUT: Final = Path(".viewer/run")
 """Study, storage and logs of the last run; emptied at the next."""
-OPENED_FIRST: Final = {
-    "segmentation": ResultKind.SEGMENTATION,
-    "report": ResultKind.REPORT,
-    "picture": ResultKind.SUMMARY,
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,8 +47,16 @@ class StudyInViewer:
     """What the node says of it: findings, and results with their kind and series."""
     viewer: OhifViewer
 
-    def address(self, kind: ResultKind) -> str:
-        """The page that opens the study with the result of a kind in front."""
+    def images_address(self) -> str:
+        """The page that opens the CT images; there the segmentation is a double click away.
+
+        No address opens the segmentation itself: OHIF 3.13.2 then often draws the segments of every slice over the
+        image of the first one.
+        """
+        return self.viewer.address(self.study.study_uid, self.study.series_uid)
+
+    def result_address(self, kind: ResultKind) -> str:
+        """The page that opens the report or the picture."""
         series_uid = next(one["series_uid"] for one in self.overview["results"] if one["kind"] == kind.value)
         return self.viewer.address(self.study.study_uid, series_uid)
 
@@ -121,9 +124,14 @@ def show(viewer: Path, out: Path, port: int, slices: int, size_px: int, seed: in
 
 def _say_where(study: StudyInViewer) -> None:
     click.echo("\nResearch use only; not a medical device. Open in a browser on this machine:\n")
-    for name, kind in OPENED_FIRST.items():
-        click.echo(f"  {name:<14}{study.address(kind)}")
-    click.echo(f"  {'all studies':<14}{study.viewer.url}/\n\nCtrl-C ends it.")
+    for name, address in (
+        ("images", study.images_address()),
+        ("report", study.result_address(ResultKind.REPORT)),
+        ("picture", study.result_address(ResultKind.SUMMARY)),
+        ("all studies", f"{study.viewer.url}/"),
+    ):
+        click.echo(f"  {name:<14}{address}")
+    click.echo("\nA double click on the SEG series at the left draws the segments over the images. Ctrl-C ends it.")
 
 
 if __name__ == "__main__":

@@ -54,7 +54,7 @@ test: $(VENV)/.dev $(VENV)/.training system-packages ohif
 bench: $(VENV)/.dev system-packages
 	$(BIN)/python -m benchmarks
 
-# dcmtk, Orthanc with DICOMweb, dicom3tools, nginx and Chromium, from Debian or Ubuntu.
+# dcmtk, Orthanc with DICOMweb and Python, dicom3tools, nginx and Chromium, from Debian or Ubuntu.
 system-packages:
 	@sh deploy/install-test-packages.sh
 

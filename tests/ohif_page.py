@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from selenium import webdriver
+from selenium.common.exceptions import JavascriptException
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
@@ -143,15 +144,22 @@ class OhifPage:
         self._driver.save_screenshot(str(self._folder / f"{name}.png"))
 
     def until(self, find: Callable[[], Any], what: str) -> Any:
-        """Ask until the answer is neither ``None`` nor false; fails with a screenshot of what was there instead."""
-        deadline = time.monotonic() + PATIENCE_S
+        """Ask until the answer is neither ``None`` nor false; fails with a screenshot of what was there instead.
+
+        OHIF registers its services before they work: while the page starts, a question may end in an error.
+        """
+        deadline, complaint = time.monotonic() + PATIENCE_S, ""
         while time.monotonic() < deadline:
-            found = find()
+            try:
+                found = find()
+            except JavascriptException as error:
+                found, complaint = None, f" ({error.msg})"
             if found is not None and found is not False:
                 return found
             time.sleep(POLL_S)
         self.keep("failed")
-        raise AssertionError(f"{what} did not show in {PATIENCE_S:.0f} s; see {self._folder / 'failed.png'}")
+        failed = self._folder / "failed.png"
+        raise AssertionError(f"{what} did not show in {PATIENCE_S:.0f} s{complaint}; see {failed}")
 
 
 @contextmanager

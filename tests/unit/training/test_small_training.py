@@ -180,7 +180,8 @@ def test_the_graph_equals_the_networks(lung_channel: bool, tmp_path: Path) -> No
     assert np.mean(expected != (np.mean(small, axis=0) > middle)) < 0.02  # evaluation enlarges with OpenCV
     session = onnxruntime.InferenceSession(target, providers=["CPUExecutionProvider"])
     (labels,) = session.run(None, inputs)
-    assert np.mean(labels != expected) <= 1e-4
+    # The file holds large weights in half precision, and the outputs of untrained networks crowd at the threshold.
+    assert np.mean(labels != expected) <= 2e-3
     assert any("probability" in node.input for node in onnx.load(target).graph.node)
 
 

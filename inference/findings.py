@@ -120,6 +120,58 @@ class Involvement:
     infected_ml: float
 
 
+class Condition(Enum):
+    """What a classifier looks for. Codes (SNOMED CT) are given by ``dicom_node.results``."""
+
+    PULMONARY_EMBOLISM = "pulmonary_embolism"
+
+
+class Presence(Enum):
+    """What is said of a condition in the whole study."""
+
+    PRESENT = "present"
+    ABSENT = "absent"
+    INDETERMINATE = "indeterminate"
+    """The models disagree, or the probability lies between the thresholds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Classification:
+    """What the models say of one condition."""
+
+    condition: Condition
+    presence: Presence
+    probability: float
+    """Of the whole study, 0 to 1, as the models score it; not calibrated unless the model's card says so."""
+    slice_probabilities: tuple[float, ...] = ()
+    """One for every slice of the source volume, in its order; empty where there are none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Box:
+    """A rectangle on one slice of the source volume."""
+
+    slice_index: int
+    box_xyxy_px: tuple[float, float, float, float]
+    """Left, top, right, bottom along columns and rows of ``array_zyx``. (0, 0) is the outer corner of the first pixel, so
+    that the far edges of a box around one pixel lie at its index + 1 (PS3.3 C.18.6.1.1, as SCOORD counts)."""
+    score: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Embolus:
+    """Boxes of neighbouring slices that belong together. Numbered from 1 by falling probability."""
+
+    number: int
+    side: Side | None
+    """``None`` where no lung tells."""
+    probability: float
+    extent_xyz_mm: tuple[float, float, float]
+    """Size of the box around all boxes along the grid's columns, rows and slices, in mm."""
+    boxes: tuple[Box, ...]
+    """At most one on each slice, in the order of the slices."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Findings:
     """All that one pipeline says about one volume.
@@ -136,5 +188,7 @@ class Findings:
     lesions: tuple[Lesion, ...] = ()
     involvement: Involvement | None = None
     severity: tuple[SeverityScore, ...] = ()
+    classifications: tuple[Classification, ...] = ()
+    emboli: tuple[Embolus, ...] = ()
     notes: tuple[str, ...] = ()
     timings_s: dict[str, float] = field(default_factory=dict)

@@ -153,8 +153,8 @@ class Box:
 
     slice_index: int
     box_xyxy_px: tuple[float, float, float, float]
-    """Left, top, right, bottom along columns and rows of ``array_zyx``. (0, 0) is the outer corner of the first pixel, so
-    that the far edges of a box around one pixel lie at its index + 1 (PS3.3 C.18.6.1.1, as SCOORD counts)."""
+    """Left, top, right, bottom along columns and rows of ``array_zyx``. (0, 0) is the outer corner of the first pixel,
+    so that the far edges of a box around one pixel lie at its index + 1 (PS3.3 C.18.6.1.1, as SCOORD counts)."""
     score: float
 
 

@@ -8,25 +8,13 @@ Flags on purpose: COMPLETE, because nothing will be added; UNVERIFIED, because n
 because it is never the definitive means of communicating the findings (PS3.3 C.17.2).
 """
 
-from collections.abc import Iterable
-
-from highdicom.sr import (
-    CodeContentItem,
-    CodedConcept,
-    ComprehensiveSR,
-    ContainerContentItem,
-    ContentItem,
-    ContentSequence,
-    NumContentItem,
-    RelationshipTypeValues,
-    TextContentItem,
-    UIDRefContentItem,
-)
+from highdicom.sr import ComprehensiveSR, ContainerContentItem, ContentItem, ContentSequence, RelationshipTypeValues
 from pydicom.dataset import Dataset
-from pydicom.sr.coding import Code
 
-from dicom_node.records import InstanceFacts, ResultKind
+from dicom_node.records import ResultKind
 from dicom_node.results import codes, wording
+from dicom_node.results.content_items import code, concept, container, number, text, uid_reference
+from dicom_node.results.document_context import evidence, procedures_reported
 from dicom_node.results.provenance import MANUFACTURER, MODEL_NAME, serial_number, sign, stand_in
 from dicom_node.results.request import FIVE_LOBES, ResultRequest
 from dicom_node.results.study_header import StudyHeader
@@ -42,12 +30,11 @@ _ASSESSMENTS = {
     Status.NOT_ANALYSED: (codes.NOT_PERFORMED, codes.NONE_SUCCEEDED),
 }
 _LATERALITIES = {Side.LEFT: codes.LEFT, Side.RIGHT: codes.RIGHT, Side.BILATERAL: codes.BILATERAL}
-_CONTAINS = RelationshipTypeValues.CONTAINS
 
 
 def build_report(request: ResultRequest, header: StudyHeader) -> Dataset:
     """The report of a study."""
-    root = ContainerContentItem(name=_concept(codes.DIAGNOSTIC_IMAGING_REPORT), is_content_continuous=False)
+    root = ContainerContentItem(name=concept(codes.DIAGNOSTIC_IMAGING_REPORT), is_content_continuous=False)
     root.ContentSequence = ContentSequence([*_sections(request), *_context(request, header)])
     uid = request.uid("report/instance")
     report = ComprehensiveSR(
@@ -64,30 +51,11 @@ def build_report(request: ResultRequest, header: StudyHeader) -> Dataset:
     )
     del report.CurrentRequestedProcedureEvidenceSequence
     if any(request.instances):
-        report.CurrentRequestedProcedureEvidenceSequence = [_evidence(request)]
+        # All that was received: what the report rests on, also where it says that none of it could be analysed.
+        received = (stored.facts for stored in request.instances)
+        report.CurrentRequestedProcedureEvidenceSequence = [evidence(request.study_uid, received)]
     sign(report, ResultKind.REPORT, request, header)
     return report
-
-
-def _evidence(request: ResultRequest) -> Dataset:
-    """All that was received: what the report rests on, also where it says that none of it could be analysed."""
-    study = Dataset()
-    study.StudyInstanceUID = request.study_uid
-    study.ReferencedSeriesSequence = []
-    for series in request.series:
-        if series.instances:
-            item = Dataset()
-            item.SeriesInstanceUID = series.series_uid
-            item.ReferencedSOPSequence = [_instance(stored.facts) for stored in series.instances]
-            study.ReferencedSeriesSequence.append(item)
-    return study
-
-
-def _instance(facts: InstanceFacts) -> Dataset:
-    instance = Dataset()
-    instance.ReferencedSOPClassUID = facts.sop_class_uid
-    instance.ReferencedSOPInstanceUID = facts.sop_instance_uid
-    return instance
 
 
 def _sections(request: ResultRequest) -> list[ContentItem]:
@@ -97,7 +65,7 @@ def _sections(request: ResultRequest) -> list[ContentItem]:
     if request.findings.lesions:
         sections.append(_lesions(request))
     if request.findings.models:
-        sections.append(_container(codes.MODELS, [_model(model) for model in request.findings.models]))
+        sections.append(container(codes.MODELS, [_model(model) for model in request.findings.models]))
     if request.decisions:
         sections.append(_decisions(request))
     return sections
@@ -106,14 +74,14 @@ def _sections(request: ResultRequest) -> list[ContentItem]:
 def _summary(request: ResultRequest) -> ContentItem:
     findings = request.findings
     assessment, processing = _ASSESSMENTS[findings.status]
-    return _container(
+    return container(
         codes.SUMMARY,
         [
-            _code(codes.OVERALL_ASSESSMENT, assessment),
-            *(_text(codes.CONCLUSION, sentence) for sentence in wording.conclusions(findings)),
-            *(_text(codes.COMMENT, note) for note in findings.notes),
-            _code(codes.PROCESSING_SUMMARY, processing),
-            _text(codes.COMMENT, wording.RESEARCH_USE_LONG),
+            code(codes.OVERALL_ASSESSMENT, assessment),
+            *(text(codes.CONCLUSION, sentence) for sentence in wording.conclusions(findings)),
+            *(text(codes.COMMENT, note) for note in findings.notes),
+            code(codes.PROCESSING_SUMMARY, processing),
+            text(codes.COMMENT, wording.RESEARCH_USE_LONG),
         ],
     )
 
@@ -122,31 +90,31 @@ def _severity(request: ResultRequest) -> ContentItem:
     items: list[ContentItem] = []
     involvement = request.findings.involvement
     if involvement is not None:
-        for concept, share in (
+        for name, share in (
             (codes.TOTAL_INVOLVEMENT, involvement.total_percent),
             (codes.RIGHT_INVOLVEMENT, involvement.right_percent),
             (codes.LEFT_INVOLVEMENT, involvement.left_percent),
         ):
             if share is not None:
-                items.append(_number(concept, round(share, 1), codes.PERCENT))
-        items.append(_number(codes.INFECTED_VOLUME, round(involvement.infected_ml, 1), codes.MILLILITRE))
+                items.append(number(name, round(share, 1), codes.PERCENT))
+        items.append(number(codes.INFECTED_VOLUME, round(involvement.infected_ml, 1), codes.MILLILITRE))
     for score in request.findings.severity:
         items += _score(score)
-    return _container(codes.SEVERITY, items)
+    return container(codes.SEVERITY, items)
 
 
 def _score(score: SeverityScore) -> list[ContentItem]:
-    concept = codes.FIVE_LOBE_SCORE if len(score.zones) == FIVE_LOBES else codes.SIX_ZONE_SCORE
-    total = _number(concept, score.score, codes.POINTS)
+    name = codes.FIVE_LOBE_SCORE if len(score.zones) == FIVE_LOBES else codes.SIX_ZONE_SCORE
+    total = number(name, score.score, codes.POINTS)
     if score.zones:
         total.ContentSequence = ContentSequence(
             [
-                _number(codes.zone_score(zone.name), zone.score, codes.POINTS, RelationshipTypeValues.INFERRED_FROM)
+                number(codes.zone_score(zone.name), zone.score, codes.POINTS, RelationshipTypeValues.INFERRED_FROM)
                 for zone in score.zones
             ]
         )
-    table = [_text(codes.FINDING, wording.zone_table(score))] if score.zones else []
-    return [total, *table, _text(codes.METHOD_CITATION, f"{score.scale}. {score.citation}")]
+    table = [text(codes.FINDING, wording.zone_table(score))] if score.zones else []
+    return [total, *table, text(codes.METHOD_CITATION, f"{score.scale}. {score.citation}")]
 
 
 def _lesions(request: ResultRequest) -> ContentItem:
@@ -155,32 +123,32 @@ def _lesions(request: ResultRequest) -> ContentItem:
     others = lesions[MAXIMUM_LESIONS:]
     if others:
         volume = wording.millilitres(sum(lesion.volume_ml for lesion in others))
-        items.append(_text(codes.COMMENT, f"{len(others)} smaller lesions not listed, together {volume}."))
-    return _container(codes.FINDINGS, items)
+        items.append(text(codes.COMMENT, f"{len(others)} smaller lesions not listed, together {volume}."))
+    return container(codes.FINDINGS, items)
 
 
 def _lesion(lesion: Lesion, request: ResultRequest) -> ContentItem:
-    return _container(
+    return container(
         codes.LESION,
         [
-            _text(codes.LESION_IDENTIFIER, f"{lesion.number}: {wording.lesion_place(lesion, request)}"),
-            _number(codes.VOLUME, round(lesion.volume_ml, 1 if lesion.volume_ml >= 1 else 3), codes.MILLILITRE),
-            _number(codes.MEAN_ATTENUATION, round(lesion.mean_hu), codes.HOUNSFIELD),
-            _code(codes.FINDING_SITE, codes.LUNG),
-            _code(codes.LATERALITY, _LATERALITIES[lesion.side]),
+            text(codes.LESION_IDENTIFIER, f"{lesion.number}: {wording.lesion_place(lesion, request)}"),
+            number(codes.VOLUME, round(lesion.volume_ml, 1 if lesion.volume_ml >= 1 else 3), codes.MILLILITRE),
+            number(codes.MEAN_ATTENUATION, round(lesion.mean_hu), codes.HOUNSFIELD),
+            code(codes.FINDING_SITE, codes.LUNG),
+            code(codes.LATERALITY, _LATERALITIES[lesion.side]),
         ],
     )
 
 
 def _model(model: ModelIdentity) -> ContentItem:
-    return _container(
+    return container(
         codes.MODEL,
         [
-            _text(codes.ALGORITHM_NAME, model.name),
-            _text(codes.ALGORITHM_VERSION, model.version),
-            _text(codes.ALGORITHM_PARAMETERS, f"sha256 of the weights {model.digest[: wording.SHOWN_DIGEST]}"),
-            _text(codes.TRAINED_ON, f"{model.trained_on}. {wording.RESEARCH_USE}"),
-            _text(codes.LICENCE, model.licence),
+            text(codes.ALGORITHM_NAME, model.name),
+            text(codes.ALGORITHM_VERSION, model.version),
+            text(codes.ALGORITHM_PARAMETERS, f"sha256 of the weights {model.digest[: wording.SHOWN_DIGEST]}"),
+            text(codes.TRAINED_ON, f"{model.trained_on}. {wording.RESEARCH_USE}"),
+            text(codes.LICENCE, model.licence),
         ],
     )
 
@@ -190,65 +158,25 @@ def _decisions(request: ResultRequest) -> ContentItem:
     items = []
     for decision in request.decisions:
         name = wording.series_name(by_uid.get(decision.series_uid))
-        item = _text(codes.SERIES, f"{name}: {decision.reason}")
+        item = text(codes.SERIES, f"{name}: {decision.reason}")
         item.ContentSequence = ContentSequence(
-            [_uid(codes.SERIES_INSTANCE_UID, decision.series_uid, RelationshipTypeValues.HAS_PROPERTIES)]
+            [uid_reference(codes.SERIES_INSTANCE_UID, decision.series_uid, RelationshipTypeValues.HAS_PROPERTIES)]
         )
         items.append(item)
-    return _container(codes.SERIES_DECISIONS, items)
+    return container(codes.SERIES_DECISIONS, items)
 
 
 def _context(request: ResultRequest, header: StudyHeader) -> list[ContentItem]:
     """Language, procedure and observer. Last, though templates put them first: nobody opens the report for them."""
     modifier, context = RelationshipTypeValues.HAS_CONCEPT_MOD, RelationshipTypeValues.HAS_OBS_CONTEXT
     return [
-        _text(codes.SOFTWARE_VERSION, f"{MANUFACTURER} {request.software_version}"),
-        _code(codes.LANGUAGE, codes.ENGLISH, modifier),
-        *(_code(codes.PROCEDURE_REPORTED, code, modifier) for code in _procedures(request, header)),
-        _code(codes.OBSERVER_TYPE, codes.DEVICE, context),
-        _uid(codes.DEVICE_UID, device_uid(request.settings_digest), context),
-        _text(codes.DEVICE_NAME, MODEL_NAME, context),
-        _text(codes.DEVICE_MANUFACTURER, MANUFACTURER, context),
-        _text(codes.DEVICE_MODEL, MODEL_NAME, context),
-        _text(codes.DEVICE_SERIAL_NUMBER, serial_number(request), context),
+        text(codes.SOFTWARE_VERSION, f"{MANUFACTURER} {request.software_version}"),
+        code(codes.LANGUAGE, codes.ENGLISH, modifier),
+        *(code(codes.PROCEDURE_REPORTED, procedure, modifier) for procedure in procedures_reported(request, header)),
+        code(codes.OBSERVER_TYPE, codes.DEVICE, context),
+        uid_reference(codes.DEVICE_UID, device_uid(request.settings_digest), context),
+        text(codes.DEVICE_NAME, MODEL_NAME, context),
+        text(codes.DEVICE_MANUFACTURER, MANUFACTURER, context),
+        text(codes.DEVICE_MODEL, MODEL_NAME, context),
+        text(codes.DEVICE_SERIAL_NUMBER, serial_number(request), context),
     ]
-
-
-def _procedures(request: ResultRequest, header: StudyHeader) -> Iterable[Code]:
-    """What the study says it is, else what its images are."""
-    stated = [
-        Code(item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning)
-        for item in header.attributes.get("ProcedureCodeSequence", [])
-    ]
-    if stated:
-        return stated
-    is_ct = any(instance.facts.modality == "CT" for instance in request.instances)
-    return [codes.COMPUTED_TOMOGRAPHY if is_ct else codes.IMAGING_PROCEDURE]
-
-
-def _container(name: Code, items: Iterable[ContentItem]) -> ContainerContentItem:
-    container = ContainerContentItem(name=_concept(name), relationship_type=_CONTAINS, is_content_continuous=False)
-    container.ContentSequence = ContentSequence(list(items))
-    return container
-
-
-def _text(name: Code, text: str, relationship: RelationshipTypeValues = _CONTAINS) -> TextContentItem:
-    return TextContentItem(name=_concept(name), value=text, relationship_type=relationship)
-
-
-def _number(name: Code, value: float, unit: Code, relationship: RelationshipTypeValues = _CONTAINS) -> NumContentItem:
-    item = NumContentItem(name=_concept(name), value=value, unit=_concept(unit), relationship_type=relationship)
-    item.MeasuredValueSequence[0].NumericValue = f"{value:.10g}"  # "7", where highdicom writes "7.0"
-    return item
-
-
-def _code(name: Code, value: Code, relationship: RelationshipTypeValues = _CONTAINS) -> CodeContentItem:
-    return CodeContentItem(name=_concept(name), value=_concept(value), relationship_type=relationship)
-
-
-def _uid(name: Code, uid: str, relationship: RelationshipTypeValues) -> UIDRefContentItem:
-    return UIDRefContentItem(name=_concept(name), value=uid, relationship_type=relationship)
-
-
-def _concept(code: Code) -> CodedConcept:
-    return CodedConcept(code.value, code.scheme_designator, code.meaning)

@@ -105,6 +105,8 @@ class ResultKind(Enum):
     """Comprehensive SR that prints as a tree: scores, lesions, models, reasons; for every study."""
     SUMMARY = "summary"
     """Secondary capture picture: key slices with contours, and the score."""
+    KEY_OBJECTS = "key_objects"
+    """Key Object Selection: the source images worth looking at; for positive studies that have something to show."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,10 +7,16 @@ Knows nothing of peers, jobs and databases.
 
 from pathlib import Path
 
-from pydicom.uid import ComprehensiveSRStorage, SecondaryCaptureImageStorage, SegmentationStorage
+from pydicom.uid import (
+    ComprehensiveSRStorage,
+    KeyObjectSelectionDocumentStorage,
+    SecondaryCaptureImageStorage,
+    SegmentationStorage,
+)
 
 from dicom_node.records import ResultKind, ResultObject
 from dicom_node.results.findings_document import findings_document
+from dicom_node.results.key_objects import build_key_objects
 from dicom_node.results.part10 import write_part10
 from dicom_node.results.report import build_report
 from dicom_node.results.request import ResultRequest
@@ -25,6 +31,9 @@ BUILDERS: tuple[ResultBuilder, ...] = (
     ResultBuilder(kind=ResultKind.SEGMENTATION, sop_class_uid=SegmentationStorage, build=build_segmentation),
     ResultBuilder(kind=ResultKind.REPORT, sop_class_uid=ComprehensiveSRStorage, build=build_report),
     ResultBuilder(kind=ResultKind.SUMMARY, sop_class_uid=SecondaryCaptureImageStorage, build=build_summary),
+    ResultBuilder(
+        kind=ResultKind.KEY_OBJECTS, sop_class_uid=KeyObjectSelectionDocumentStorage, build=build_key_objects
+    ),
 )
 """What the node makes of a study, in the order of the series numbers."""
 

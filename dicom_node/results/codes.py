@@ -47,6 +47,11 @@ PROCEDURE_REPORTED: Final = Code("121058", "DCM", "Procedure reported")
 COMPUTED_TOMOGRAPHY: Final = Code("77477000", "SCT", "Computed tomography")
 IMAGING_PROCEDURE: Final = Code("363679005", "SCT", "Imaging procedure")
 
+# Key object selection (PS3.16 TID 2010, CID 7010; PS3.3 C.17.3 for the name of a reference without a purpose)
+OF_INTEREST: Final = Code("113000", "DCM", "Of Interest")
+KEY_OBJECT_DESCRIPTION: Final = Code("113012", "DCM", "Key Object Description")
+SOURCE: Final = Code("260753009", "SCT", "Source")
+
 # Headings and statements
 SUMMARY: Final = Code("121111", "DCM", "Summary")
 CONCLUSION: Final = Code("121077", "DCM", "Conclusion")
@@ -82,10 +87,40 @@ MILLILITRE: Final = Code("ml", "UCUM", "milliliter")
 HOUNSFIELD: Final = Code("[hnsf'U]", "UCUM", "Hounsfield unit")
 POINTS: Final = Code("{points}", "UCUM", "points")
 
+# Measurements as viewers draw them (PS3.16 TID 1500, TID 1410, TID 300, TID 320)
+IMAGING_MEASUREMENT_REPORT: Final = Code("126000", "DCM", "Imaging Measurement Report")
+IMAGING_MEASUREMENTS: Final = Code("126010", "DCM", "Imaging Measurements")
+MEASUREMENT_GROUP: Final = Code("125007", "DCM", "Measurement Group")
+QUALITATIVE_EVALUATIONS: Final = Code("C0034375", "UMLS", "Qualitative Evaluations")
+TRACKING_IDENTIFIER: Final = Code("112039", "DCM", "Tracking Identifier")
+TRACKING_UID: Final = Code("112040", "DCM", "Tracking Unique Identifier")
+IMAGE_REGION: Final = Code("111030", "DCM", "Image Region")
+GEOMETRIC_PURPOSE: Final = Code("130400", "DCM", "Geometric purpose of region")
+BOUNDED_BY: Final = Code("75958009", "SCT", "Bounded by")
+"""The finding lies within the rectangle; the rectangle is not its outline."""
+SOURCE_OF_MEASUREMENT: Final = Code("121112", "DCM", "Source of Measurement")
+ALGORITHM_MANUFACTURER: Final = Code("122405", "DCM", "Algorithm Manufacturer")
+CERTAINTY_OF_FINDING: Final = Code("111012", "DCM", "Certainty of Finding")
+"""Score of one box: what a device says of one finding, from 0 to 100 %."""
+WIDTH: Final = Code("103355008", "SCT", "Width")
+HEIGHT: Final = Code("121207", "DCM", "Height")
+DEPTH: Final = Code("131197000", "SCT", "Depth")
+MILLIMETRE: Final = Code("mm", "UCUM", "mm")
+
+# Pulmonary embolism (PS3.16 CID 6102, CID 7151, CID 240; TID 3708 for a probability beside a coded finding)
+PULMONARY_EMBOLISM: Final = Code("59282003", "SCT", "Pulmonary embolism")
+EMBOLUS: Final = Code("55584005", "SCT", "Embolus")
+PULMONARY_ARTERY: Final = Code("81040000", "SCT", "Pulmonary artery")
+PRESENT: Final = Code("52101004", "SCT", "Present")
+ABSENT: Final = Code("272519000", "SCT", "Absent")
+UNDETERMINED: Final = Code("373068000", "SCT", "Undetermined")
+PROBABILITY: Final = Code("122157", "DCM", "Probability")
+
 CITATIONS: Final[Mapping[Code, str]] = MappingProxyType(
     {
         ENGLISH: "RFC 5646 (BCP 47) section 2.2.1, primary language subtag; PS3.16 CID 5000",
         MILLILITRE: "UCUM, litre (l) with the prefix milli (m); PS3.16 section 7.2.2",
+        QUALITATIVE_EVALUATIONS: "UMLS concept C0034375; PS3.16 TID 1500, heading of evaluations without a number",
         POINTS: "UCUM, annotation in curly braces: a number without dimension; PS3.16 section 7.2.2",
     }
 )

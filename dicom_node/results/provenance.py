@@ -21,13 +21,21 @@ MANUFACTURER: Final = "dicom-node"
 MODEL_NAME: Final = "dicom-node chest CT"
 CONTENT_CREATOR: Final = "dicom-node^AI"
 
-SERIES_NUMBERS: Final = {ResultKind.SEGMENTATION: 9001, ResultKind.REPORT: 9002, ResultKind.SUMMARY: 9003}
+SERIES_NUMBERS: Final = {
+    ResultKind.SEGMENTATION: 9001,
+    ResultKind.REPORT: 9002,
+    ResultKind.SUMMARY: 9003,
+    ResultKind.KEY_OBJECTS: 9004,
+}
 """High, so that the results stand behind the images in any viewer."""
 SERIES_DESCRIPTIONS: Final = {
     ResultKind.SEGMENTATION: "AI research: lungs and infected region",
     ResultKind.REPORT: "AI research: CT lung report",
     ResultKind.SUMMARY: "AI research: summary picture",
+    ResultKind.KEY_OBJECTS: "AI research: key images",
 }
+_IMAGES: Final = (ResultKind.SEGMENTATION, ResultKind.SUMMARY)
+"""Kinds with pixels, which say whether those were ever compressed with loss (PS3.3 C.7.6.1.1.5)."""
 
 _TEXTS: Final = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
 """Value representations that Specific Character Set applies to (PS3.5 section 6.1.2.2)."""
@@ -61,7 +69,7 @@ def stand_in(request: ResultRequest, *, series_uid: str, sop_instance_uid: str) 
 def sign(result: Dataset, kind: ResultKind, request: ResultRequest, header: StudyHeader) -> None:
     """Complete a built object, in place."""
     header.copy_to(result)
-    if kind is not ResultKind.REPORT:
+    if kind in _IMAGES:
         result.update(header.lossy_compression)
     result.SeriesInstanceUID = request.uid(f"{kind.value}/series")
     result.SeriesNumber = SERIES_NUMBERS[kind]

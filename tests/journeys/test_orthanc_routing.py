@@ -27,7 +27,7 @@ PATIENCE_S = 60.0
 SLICES = 48
 """6.3 mm apart: the shipped routing rules take no thicker slices."""
 LATE = 4
-RESULTS = ["OT", "SEG", "SR"]
+RESULTS = ["KO", "OT", "SEG", "SR"]
 REPORTED = ["OT", "SR"]
 """What a study gets that is not analysed."""
 

@@ -5,6 +5,7 @@ from pydicom.sr.coding import Code
 
 from dicom_node.commands.statement.markdown import bullets, section, subsection, table, uid_name
 from dicom_node.results import BUILDERS, codes, provenance
+from dicom_node.results.key_objects import EMBOLUS_SLICES, REGION_SLICES
 from dicom_node.results.part10 import TRANSFER_SYNTAX
 from dicom_node.results.regions import REGIONS
 from dicom_node.results.report import MAXIMUM_LESIONS
@@ -29,7 +30,7 @@ def character_sets() -> str:
 
 def created_objects() -> str:
     """Attributes and content of the objects that the node makes."""
-    return section("Created objects", _common(), _segmentation(), _report(), _summary())
+    return section("Created objects", _common(), _segmentation(), _report(), _summary(), _key_objects())
 
 
 def _common() -> str:
@@ -108,6 +109,22 @@ def _summary() -> str:
             "text of the source images stands on it.",
             "Source Image Sequence names the slices on the page.",
             "Lossy Image Compression says 01 here and in the segmentation where the source says so.",
+        ),
+    )
+
+
+def _key_objects() -> str:
+    return subsection(
+        "Key object selection (PS3.3 A.35.4, PS3.16 TID 2010)",
+        bullets(
+            f"Document title {_said(codes.OF_INTEREST)}, of PS3.16 CID 7010; TID 1204 (language), TID 1004 (device "
+            f"observer), {_said(codes.KEY_OBJECT_DESCRIPTION)} with the reason of the choice, then the images from "
+            "head to feet.",
+            "References images of the analysed series; of a multi-frame image each frame by itself, by Referenced "
+            "Frame Number.",
+            f"At most {REGION_SLICES} slices for the infected region, those of the picture, and at most "
+            f"{EMBOLUS_SLICES} for emboli, one an embolus.",
+            "Written for positive studies only.",
         ),
     )
 

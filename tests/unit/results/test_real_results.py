@@ -99,7 +99,7 @@ def test_a_patient_s_segmentation_lies_on_the_source_slices(shared_data: Path, t
     written = write_results(request, tmp_path / "out")
 
     assert [item.kind for item in written] == list(ResultKind)
-    assert [dciodvfy_errors(item.path) for item in written] == [[], [], []]
+    assert [dciodvfy_errors(item.path) for item in written] == [[]] * len(ResultKind)
     segmentation = highdicom.seg.segread(written[0].path)
     pixels = segmentation.get_pixels_by_source_instance(
         [source.sop_instance_uid for source in request.sources],

@@ -171,6 +171,11 @@ class Embolus:
     boxes: tuple[Box, ...]
     """At most one on each slice, in the order of the slices."""
 
+    @property
+    def slices(self) -> tuple[int, int]:
+        """First and last slice index (inclusive) of the volume that hold a box of it."""
+        return self.boxes[0].slice_index, self.boxes[-1].slice_index
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Findings:
@@ -192,3 +197,7 @@ class Findings:
     emboli: tuple[Embolus, ...] = ()
     notes: tuple[str, ...] = ()
     timings_s: dict[str, float] = field(default_factory=dict)
+
+    def classification(self, condition: Condition) -> Classification | None:
+        """What is said of a condition; ``None`` where it was not looked for."""
+        return next((one for one in self.classifications if one.condition is condition), None)

@@ -107,6 +107,8 @@ class ResultKind(Enum):
     """Secondary capture picture: key slices with contours, and the score."""
     KEY_OBJECTS = "key_objects"
     """Key Object Selection: the source images worth looking at; for positive studies that have something to show."""
+    MEASUREMENTS = "measurements"
+    """TID 1500 Measurement Report that viewers draw: a rectangle for every box; for studies that have boxes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,6 +148,10 @@ class DeliveryState(Enum):
     """The destination answered success or a warning."""
     REFUSED = "refused"
     """The destination refused it for good: an operator has to act."""
+    REPLACED = "replaced"
+    """The destination does not take its SOP class; what stands in for it was sent there, or is owed."""
+    UNSUPPORTED = "unsupported"
+    """The destination takes neither its SOP class nor what could stand in for it: an operator has to act."""
     EXPIRED = "expired"
     """Tried for as long as the settings allow: an operator has to act."""
 

@@ -17,6 +17,7 @@ from pydicom.uid import (
 from dicom_node.records import ResultKind, ResultObject
 from dicom_node.results.findings_document import findings_document
 from dicom_node.results.key_objects import build_key_objects
+from dicom_node.results.measurements import build_measurements
 from dicom_node.results.part10 import write_part10
 from dicom_node.results.report import build_report
 from dicom_node.results.request import ResultRequest
@@ -34,6 +35,7 @@ BUILDERS: tuple[ResultBuilder, ...] = (
     ResultBuilder(
         kind=ResultKind.KEY_OBJECTS, sop_class_uid=KeyObjectSelectionDocumentStorage, build=build_key_objects
     ),
+    ResultBuilder(kind=ResultKind.MEASUREMENTS, sop_class_uid=ComprehensiveSRStorage, build=build_measurements),
 )
 """What the node makes of a study, in the order of the series numbers."""
 

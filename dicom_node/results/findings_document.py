@@ -8,8 +8,9 @@ import math
 from typing import Any
 
 from dicom_node.records import FrameSource
+from dicom_node.results.emboli import box_uid, embolus_uid
 from dicom_node.results.request import FIVE_LOBES, SIX_ZONES, ResultRequest
-from inference.findings import Findings, Lesion, SeverityScore, Status
+from inference.findings import Box, Condition, Embolus, Findings, Lesion, SeverityScore, Status
 
 
 def findings_document(request: ResultRequest) -> dict[str, Any]:
@@ -33,8 +34,8 @@ def findings_document(request: ResultRequest) -> dict[str, Any]:
         ],
         "lesions": _lesions(request),
         "severity": _severity(request),
-        "classification": None,
-        "embolism": None,
+        "classification": _classification(findings),
+        "embolism": _embolism(request),
         "timings_s": {stage: round(seconds, 3) for stage, seconds in findings.timings_s.items()},
         "notes": list(findings.notes),
         "decisions": [
@@ -48,7 +49,8 @@ def findings_document(request: ResultRequest) -> dict[str, Any]:
 
 def _lesions(request: ResultRequest) -> dict[str, Any] | None:
     findings = request.findings
-    if findings.status is Status.NOT_ANALYSED:
+    looked_for = bool(findings.lesions) or findings.involvement is not None or not findings.classifications
+    if findings.status is Status.NOT_ANALYSED or not looked_for:
         return None
     return {
         "volume_ml": _number(_infected_ml(findings), 2),
@@ -73,6 +75,52 @@ def _component(lesion: Lesion, sources: tuple[FrameSource, ...]) -> dict[str, An
         "slices": [first, last],
         "sop_uids": [sources[first].sop_instance_uid, sources[last].sop_instance_uid],
         "mean_hu": _number(lesion.mean_hu, 1),
+    }
+
+
+def _classification(findings: Findings) -> dict[str, Any] | None:
+    """By condition, e.g. ``pulmonary_embolism``."""
+    return {
+        one.condition.value: {"presence": one.presence.value, "probability": _number(one.probability, 4)}
+        for one in findings.classifications
+    } or None
+
+
+def _embolism(request: ResultRequest) -> dict[str, Any] | None:
+    classification = request.findings.classification(Condition.PULMONARY_EMBOLISM)
+    if classification is None and not request.findings.emboli:
+        return None
+    probabilities = classification.slice_probabilities if classification else ()
+    return {
+        "probability": _number(classification.probability, 4) if classification else None,
+        "slices": [
+            {"sop_uid": source.sop_instance_uid, "frame": source.frame_number, "probability": _number(probability, 4)}
+            # Those of a pipeline that says nothing of single slices are empty.
+            for source, probability in zip(request.sources, probabilities, strict=False)
+        ],
+        "emboli": [_embolus(embolus, request) for embolus in request.findings.emboli],
+    }
+
+
+def _embolus(embolus: Embolus, request: ResultRequest) -> dict[str, Any]:
+    return {
+        "number": embolus.number,
+        "tracking_uid": embolus_uid(request, embolus),
+        "side": embolus.side.value if embolus.side is not None else None,
+        "probability": _number(embolus.probability, 4),
+        "extent_xyz_mm": [_number(length, 1) for length in embolus.extent_xyz_mm],
+        "boxes": [_box(box, embolus, request) for box in embolus.boxes],
+    }
+
+
+def _box(box: Box, embolus: Embolus, request: ResultRequest) -> dict[str, Any]:
+    source = request.sources[box.slice_index]
+    return {
+        "tracking_uid": box_uid(request, embolus, box),
+        "sop_uid": source.sop_instance_uid,
+        "frame": source.frame_number,
+        "box_xyxy_px": [_number(edge, 3) for edge in box.box_xyxy_px],
+        "score": _number(box.score, 4),
     }
 
 

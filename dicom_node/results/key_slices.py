@@ -34,6 +34,20 @@ class Presentation:
         turned = turned[:, ::-1] if self.flip_columns else turned
         return turned[::-1] if self.flip_rows else turned
 
+    def apply_to_box(
+        self, box_xyxy_px: tuple[float, float, float, float], shape: tuple[int, ...]
+    ) -> tuple[float, float, float, float]:
+        """A rectangle on a plane of that shape (rows, columns), turned with it; edges, not centres, of pixels."""
+        left, top, right, bottom = box_xyxy_px
+        rows, columns = shape
+        if self.transpose:
+            left, top, right, bottom, rows, columns = top, left, bottom, right, columns, rows
+        if self.flip_columns:
+            left, right = columns - right, columns - left
+        if self.flip_rows:
+            top, bottom = rows - bottom, rows - top
+        return left, top, right, bottom
+
 
 def presentation(index_to_patient: NDArray[np.float64]) -> Presentation:
     """How slices of a volume with this affine are shown."""

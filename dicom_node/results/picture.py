@@ -1,4 +1,4 @@
-"""The summary page as pixels: key slices with contours, and the result in words beside them.
+"""The summary page as pixels: key slices with contours and boxes, and the result in words beside them.
 
 Owns layout and colours. Knows no DICOM: arrays, an affine and texts in, an RGB array out. The font is the one that
 Pillow brings, so that the page looks the same on every machine.
@@ -19,10 +19,15 @@ from dicom_node.results.wording import percent
 from inference.findings import SeverityScore
 
 RGB = tuple[int, int, int]
+XYXY = tuple[float, float, float, float]
+"""Left, top, right, bottom."""
 Plane = NDArray[np.bool_]
 
 WINDOW_HU: Final = (-1350, 150)
 """Lung window: level -600, width 1500, as radiology departments set it."""
+EMBOLISM_WINDOW_HU: Final = (-250, 450)
+"""Level 100, width 700: filled arteries are bright but not white, clots darker (Wittram, RadioGraphics
+2004;24:1219)."""
 PAGE_PX: Final = (1600, 940)
 """Width and height; fits a 1920x1080 screen without scaling."""
 TEXT_PAGE_PX: Final = (960, 400)
@@ -38,6 +43,9 @@ SCALE_BAR_MM: Final = 50
 BACKGROUND: Final[RGB] = (16, 18, 22)
 TEXT: Final[RGB] = (232, 234, 238)
 MUTED: Final[RGB] = (150, 156, 166)
+BOX: Final[RGB] = (255, 84, 112)
+"""Around an embolus."""
+_BOX_LINE_PX, _BOX_NAME_PX = 2, 20
 LINE: Final[RGB] = (58, 62, 70)
 WARNING: Final[RGB] = (255, 196, 64)
 
@@ -49,6 +57,9 @@ class Tile:
     plane_hu: NDArray[np.int16]
     contours: tuple[tuple[Plane, RGB, int], ...]
     """Mask, colour and line width in pixels, drawn in this order."""
+    boxes: tuple[tuple[str, XYXY], ...]
+    """Name, and left, top, right, bottom in pixels of the stored slice, from the outer corner of the first."""
+    window_hu: tuple[int, int]
     caption: str
 
 
@@ -99,7 +110,7 @@ def _tile(tile: Tile, shown: Presentation, crop: tuple[slice, slice]) -> Image.I
     height_mm, width_mm = plane.shape[0] * shown.pixel_mm[0], plane.shape[1] * shown.pixel_mm[1]
     px_per_mm = size / max(height_mm, width_mm)
     extent = (max(1, round(width_mm * px_per_mm)), max(1, round(height_mm * px_per_mm)))
-    low, high = WINDOW_HU
+    low, high = tile.window_hu
     grey = (np.clip((plane - low) / (high - low), 0, 1) * 255).astype(np.uint8)
     pixels = np.repeat(np.asarray(_resized(grey, extent))[..., None], 3, axis=2)
     for mask, colour, width in tile.contours:
@@ -108,14 +119,46 @@ def _tile(tile: Tile, shown: Presentation, crop: tuple[slice, slice]) -> Image.I
         if inside.any():
             pixels[inside & ~binary_erosion(inside, iterations=width * _OVERSAMPLING, border_value=1)] = colour
     frame = Image.new("RGB", (size, size))
-    frame.paste(Image.fromarray(pixels), ((size - extent[0]) // 2, (size - extent[1]) // 2))
+    corner = ((size - extent[0]) // 2, (size - extent[1]) // 2)
+    frame.paste(Image.fromarray(pixels), corner)
+    pixel = (extent[0] / plane.shape[1], extent[1] / plane.shape[0])
+    origin = (corner[0] - crop[1].start * pixel[0], corner[1] - crop[0].start * pixel[1])
+    boxes = [
+        (name, _outline(shown.apply_to_box(box_xyxy_px, tile.plane_hu.shape), origin, pixel))
+        for name, box_xyxy_px in tile.boxes
+    ]
+    draw = ImageDraw.Draw(frame)
+    for _, box in boxes:
+        draw.rectangle(box, outline=BOX, width=_BOX_LINE_PX * _OVERSAMPLING)
     small = frame.resize((TILE_PX, TILE_PX), Image.Resampling.LANCZOS)
+    _name_boxes(small, boxes)
     _mark(small, shown, px_per_mm / _OVERSAMPLING)
     return small
 
 
 def _resized(plane: NDArray[np.uint8], extent: tuple[int, int]) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(plane)).resize(extent, Image.Resampling.BICUBIC)
+
+
+def _outline(box_xyxy_px: XYXY, origin: tuple[float, float], pixel: tuple[float, float]) -> XYXY:
+    """A line around the box and not over it, for a picture with this origin and size of a pixel of the slice."""
+    left, top, right, bottom = box_xyxy_px
+    line = _BOX_LINE_PX * _OVERSAMPLING
+    return (
+        origin[0] + left * pixel[0] - line,
+        origin[1] + top * pixel[1] - line,
+        origin[0] + right * pixel[0] + line - 1,
+        origin[1] + bottom * pixel[1] + line - 1,
+    )
+
+
+def _name_boxes(tile: Image.Image, boxes: Sequence[tuple[str, XYXY]]) -> None:
+    """The name above each box, given in pixels before shrinking; below it where there is no room above."""
+    draw = ImageDraw.Draw(tile)
+    for name, box in boxes:
+        left, top, _, bottom = (edge / _OVERSAMPLING for edge in box)
+        y, anchor = (top - 2, "lb") if top > _BOX_NAME_PX else (bottom + 2, "lt")
+        draw.text((left, y), name, BOX, _font(15), anchor=anchor, stroke_width=2, stroke_fill=(0, 0, 0))
 
 
 def _mark(tile: Image.Image, shown: Presentation, px_per_mm: float) -> None:

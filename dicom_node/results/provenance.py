@@ -26,6 +26,7 @@ SERIES_NUMBERS: Final = {
     ResultKind.REPORT: 9002,
     ResultKind.SUMMARY: 9003,
     ResultKind.KEY_OBJECTS: 9004,
+    ResultKind.MEASUREMENTS: 9005,
 }
 """High, so that the results stand behind the images in any viewer."""
 SERIES_DESCRIPTIONS: Final = {
@@ -33,6 +34,7 @@ SERIES_DESCRIPTIONS: Final = {
     ResultKind.REPORT: "AI research: CT lung report",
     ResultKind.SUMMARY: "AI research: summary picture",
     ResultKind.KEY_OBJECTS: "AI research: key images",
+    ResultKind.MEASUREMENTS: "AI research: boxes of emboli",
 }
 _IMAGES: Final = (ResultKind.SEGMENTATION, ResultKind.SUMMARY)
 """Kinds with pixels, which say whether those were ever compressed with loss (PS3.3 C.7.6.1.1.5)."""

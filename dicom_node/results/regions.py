@@ -1,14 +1,21 @@
 """How each region is named, coded and coloured, the same in every object.
 
-Owns one table, in the order of the segment numbers.
+Owns one table, in the order of the segment numbers, and the codes of the sides.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
 
 from pydicom.sr.coding import Code
 
 from dicom_node.results import codes
-from inference.findings import Region
+from inference.findings import Region, Side
+
+LATERALITIES: Final[Mapping[Side, Code]] = MappingProxyType(
+    {Side.LEFT: codes.LEFT, Side.RIGHT: codes.RIGHT, Side.BILATERAL: codes.BILATERAL}
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

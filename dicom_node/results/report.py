@@ -10,26 +10,39 @@ because it is never the definitive means of communicating the findings (PS3.3 C.
 
 from highdicom.sr import ComprehensiveSR, ContainerContentItem, ContentItem, ContentSequence, RelationshipTypeValues
 from pydicom.dataset import Dataset
+from pydicom.sr.coding import Code
 
 from dicom_node.records import ResultKind
 from dicom_node.results import codes, wording
 from dicom_node.results.content_items import code, concept, container, number, text, uid_reference
 from dicom_node.results.document_context import evidence, procedures_reported
+from dicom_node.results.emboli import PRESENCES, numbers, percentage
 from dicom_node.results.provenance import MANUFACTURER, MODEL_NAME, serial_number, sign, stand_in
+from dicom_node.results.regions import LATERALITIES
 from dicom_node.results.request import FIVE_LOBES, ResultRequest
 from dicom_node.results.study_header import StudyHeader
 from dicom_node.uids import device_uid
-from inference.findings import Lesion, ModelIdentity, SeverityScore, Side, Status
+from inference.findings import (
+    Condition,
+    Embolus,
+    Findings,
+    Lesion,
+    ModelIdentity,
+    Presence,
+    SeverityScore,
+    Status,
+)
 
 MAXIMUM_LESIONS = 20
 """Listed one by one, the largest first; the others are counted. A reader looks at no more."""
+MAXIMUM_EMBOLI = 20
+"""Listed one by one, the most probable first; the others are counted. Their boxes are all in the measurements."""
 
 _ASSESSMENTS = {
     Status.POSITIVE: (codes.POSITIVE, codes.SUCCEEDED_WITH_FINDINGS),
     Status.NEGATIVE: (codes.NEGATIVE, codes.SUCCEEDED_WITHOUT_FINDINGS),
     Status.NOT_ANALYSED: (codes.NOT_PERFORMED, codes.NONE_SUCCEEDED),
 }
-_LATERALITIES = {Side.LEFT: codes.LEFT, Side.RIGHT: codes.RIGHT, Side.BILATERAL: codes.BILATERAL}
 
 
 def build_report(request: ResultRequest, header: StudyHeader) -> Dataset:
@@ -60,6 +73,8 @@ def build_report(request: ResultRequest, header: StudyHeader) -> Dataset:
 
 def _sections(request: ResultRequest) -> list[ContentItem]:
     sections = [_summary(request)]
+    if request.findings.classifications or request.findings.emboli:
+        sections.append(_embolism(request))
     if request.findings.involvement is not None or request.findings.severity:
         sections.append(_severity(request))
     if request.findings.lesions:
@@ -73,7 +88,7 @@ def _sections(request: ResultRequest) -> list[ContentItem]:
 
 def _summary(request: ResultRequest) -> ContentItem:
     findings = request.findings
-    assessment, processing = _ASSESSMENTS[findings.status]
+    assessment, processing = _assessment(findings)
     return container(
         codes.SUMMARY,
         [
@@ -82,6 +97,43 @@ def _summary(request: ResultRequest) -> ContentItem:
             *(text(codes.COMMENT, note) for note in findings.notes),
             code(codes.PROCESSING_SUMMARY, processing),
             text(codes.COMMENT, wording.RESEARCH_USE_LONG),
+        ],
+    )
+
+
+def _assessment(findings: Findings) -> tuple[Code, Code]:
+    """How the study is judged as a whole, and how the processing ended."""
+    judgement, processing = _ASSESSMENTS[findings.status]
+    embolism = findings.classification(Condition.PULMONARY_EMBOLISM)
+    if embolism is not None and embolism.presence is Presence.INDETERMINATE:
+        judgement = codes.UNDETERMINED
+    return judgement, processing
+
+
+def _embolism(request: ResultRequest) -> ContentItem:
+    items: list[ContentItem] = []
+    embolism = request.findings.classification(Condition.PULMONARY_EMBOLISM)
+    if embolism is not None:
+        items.append(code(codes.PULMONARY_EMBOLISM, PRESENCES[embolism.presence]))
+        items.append(number(codes.PROBABILITY, percentage(embolism.probability), codes.PERCENT))
+    items.append(text(codes.COMMENT, wording.UNCALIBRATED))
+    emboli = request.findings.emboli
+    items += [_embolus(embolus, request) for embolus in emboli[:MAXIMUM_EMBOLI]]
+    others = emboli[MAXIMUM_EMBOLI:]
+    if others:
+        items.append(text(codes.COMMENT, f"{len(others)} less probable emboli not listed."))
+    return container(codes.FINDINGS, items)
+
+
+def _embolus(embolus: Embolus, request: ResultRequest) -> ContentItem:
+    laterality = [] if embolus.side is None else [code(codes.LATERALITY, LATERALITIES[embolus.side])]
+    return container(
+        codes.EMBOLUS,
+        [
+            text(codes.LESION_IDENTIFIER, f"{embolus.number}: {wording.embolus_place(embolus, request)}"),
+            *numbers(embolus),
+            code(codes.FINDING_SITE, codes.PULMONARY_ARTERY),
+            *laterality,
         ],
     )
 
@@ -135,7 +187,7 @@ def _lesion(lesion: Lesion, request: ResultRequest) -> ContentItem:
             number(codes.VOLUME, round(lesion.volume_ml, 1 if lesion.volume_ml >= 1 else 3), codes.MILLILITRE),
             number(codes.MEAN_ATTENUATION, round(lesion.mean_hu), codes.HOUNSFIELD),
             code(codes.FINDING_SITE, codes.LUNG),
-            code(codes.LATERALITY, _LATERALITIES[lesion.side]),
+            code(codes.LATERALITY, LATERALITIES[lesion.side]),
         ],
     )
 

@@ -49,6 +49,12 @@ class ResultRequest:
         for mask in self.findings.masks:
             if self.volume is None or mask.array_zyx.shape != self.volume.array_zyx.shape:
                 raise ValueError(f"mask {mask.region.value} is not on the grid of the volume")
+        for box in (box for embolus in self.findings.emboli for box in embolus.boxes):
+            if not 0 <= box.slice_index < slices:
+                raise ValueError(f"a box lies on slice {box.slice_index} of {slices}")
+        for classification in self.findings.classifications:
+            if len(classification.slice_probabilities) not in (0, slices):
+                raise ValueError(f"{len(classification.slice_probabilities)} probabilities for {slices} slices")
         if self.findings.status is not Status.NOT_ANALYSED and self.volume is None:
             raise ValueError("positive and negative findings need the volume that they were found in")
 

@@ -12,21 +12,22 @@ from pydicom.dataset import Dataset
 from dicom_node.records import ResultKind
 from dicom_node.results import wording
 from dicom_node.results.key_slices import Presentation, head_first, key_slices, presentation
-from dicom_node.results.picture import COLUMNS, RGB, ROWS, Page, Tile, draw_page
+from dicom_node.results.picture import BOX, COLUMNS, EMBOLISM_WINDOW_HU, RGB, ROWS, WINDOW_HU, Page, Tile, draw_page
 from dicom_node.results.provenance import MANUFACTURER, local_moment, sign
 from dicom_node.results.regions import REGIONS
 from dicom_node.results.request import FIVE_LOBES, SIX_ZONES, ResultRequest
 from dicom_node.results.study_header import StudyHeader
-from inference.findings import Region, Status
+from inference.findings import Presence, Region, Status
 from inference.volume import Volume
 
 _MARGIN_MM = 12.0
 """Shown around the lungs."""
 _LUNGS = (Region.LEFT_LUNG, Region.RIGHT_LUNG)
-_OUTCOME_COLOURS: dict[Status, RGB] = {
-    Status.POSITIVE: (255, 138, 60),
-    Status.NEGATIVE: (120, 210, 140),
-    Status.NOT_ANALYSED: (178, 184, 194),
+_OUTCOME_COLOURS: dict[str, RGB] = {
+    wording.OUTCOMES[Status.POSITIVE]: (255, 138, 60),
+    wording.OUTCOMES[Status.NEGATIVE]: (120, 210, 140),
+    wording.OUTCOMES[Status.NOT_ANALYSED]: (178, 184, 194),
+    wording.PRESENCES[Presence.INDETERMINATE]: (250, 204, 80),
 }
 
 
@@ -54,7 +55,8 @@ def build_summary(request: ResultRequest, header: StudyHeader) -> Dataset:
         summary.Laterality = ""  # unknown, which must be said
     summary.BurnedInAnnotation = "NO"
     summary.ImageComments = " ".join([*wording.conclusions(request.findings), wording.RESEARCH_USE])[:10240]
-    summary.DerivationDescription = "Key slices with contours, and the result of the analysis"
+    marks = "contours and boxes" if request.findings.emboli else "contours"
+    summary.DerivationDescription = f"Key slices with {marks}, and the result of the analysis"
     if shown_slices:
         summary.SourceImageSequence = _sources(request, shown_slices)
     sign(summary, ResultKind.SUMMARY, request, header)
@@ -74,9 +76,26 @@ def _pixels(request: ResultRequest, header: StudyHeader) -> tuple[NDArray[np.uin
 
 
 def _slices(request: ResultRequest, volume: Volume) -> list[int]:
-    infected = _area(request, (Region.INFECTED_REGION,), volume)
     lungs = _area(request, _LUNGS, volume)
-    return head_first(key_slices(infected, lungs, COLUMNS * ROWS), volume.index_to_patient)
+    if _is_of_embolism(request):
+        found = _box_scores(request, volume)
+        lungs = lungs if lungs.any() else np.ones_like(lungs)  # the other tiles come from all over the chest
+    else:
+        found = _area(request, (Region.INFECTED_REGION,), volume)
+    return head_first(key_slices(found, lungs, COLUMNS * ROWS), volume.index_to_patient)
+
+
+def _box_scores(request: ResultRequest, volume: Volume) -> NDArray[np.int64]:
+    """What the boxes of each slice score together, in thousandths."""
+    scores = np.zeros(len(volume.array_zyx), dtype=np.float64)
+    for embolus in request.findings.emboli:
+        for box in embolus.boxes:
+            scores[box.slice_index] += box.score
+    return np.ceil(1000 * scores).astype(np.int64)
+
+
+def _is_of_embolism(request: ResultRequest) -> bool:
+    return bool(request.findings.classifications or request.findings.emboli)
 
 
 def _area(request: ResultRequest, regions: tuple[Region, ...], volume: Volume) -> NDArray[np.int64]:
@@ -96,19 +115,35 @@ def _tile(request: ResultRequest, volume: Volume, k: int) -> Tile:
         if mask is not None:
             width = 2 if region.region is Region.INFECTED_REGION else 1
             contours.append((mask.array_zyx[k], region.colour_rgb, width))
+    boxes = [
+        (str(embolus.number), box.box_xyxy_px)
+        for embolus in request.findings.emboli
+        for box in embolus.boxes
+        if box.slice_index == k
+    ]
     rows, columns = volume.array_zyx.shape[1:]
     _, _, z_mm = volume.patient_mm(index_ijk=((columns - 1) / 2, (rows - 1) / 2, float(k)))
     image = wording.image_range(request, k, k)
-    return Tile(plane_hu=volume.array_zyx[k], contours=tuple(contours), caption=f"{image}   z {z_mm:+.1f} mm")
+    return Tile(
+        plane_hu=volume.array_zyx[k],
+        contours=tuple(contours),
+        boxes=tuple(boxes),
+        window_hu=EMBOLISM_WINDOW_HU if _is_of_embolism(request) else WINDOW_HU,
+        caption=f"{image}   z {z_mm:+.1f} mm",
+    )
 
 
 def _crop(request: ResultRequest, volume: Volume, shown: Presentation) -> tuple[slice, slice]:
-    """The lungs with a margin, the same in every tile; the whole slice where there are none found."""
+    """The lungs and all boxes with a margin, the same in every tile; the whole slice where there are none found."""
     silhouette = np.zeros(volume.array_zyx.shape[1:], dtype=bool)
     for region in _LUNGS:
         mask = request.mask(region)
         if mask is not None:
             silhouette |= mask.array_zyx.any(axis=0)
+    if silhouette.any():
+        for box in (box for embolus in request.findings.emboli for box in embolus.boxes):
+            left, top, right, bottom = (max(0, int(edge)) for edge in box.box_xyxy_px)
+            silhouette[top : bottom + 1, left : right + 1] = True
     turned = shown.apply(silhouette)
     if not turned.any():
         return slice(0, turned.shape[0]), slice(0, turned.shape[1])
@@ -131,18 +166,21 @@ def _around(span: tuple[int, int], half: float, length: int) -> slice:
 
 def _page(request: ResultRequest, header: StudyHeader) -> Page:
     findings = request.findings
+    outcome = wording.outcome(findings)
     score = request.score(SIX_ZONES) or request.score(FIVE_LOBES)
-    regions = [region for region in REGIONS if request.mask(region.region) is not None]
+    legend = [(region.label, region.colour_rgb) for region in REGIONS if request.mask(region.region) is not None]
+    if findings.emboli:
+        legend.append(("Box around an embolus", BOX))
     models = [f"Model {wording.model_name(model)}" for model in findings.models]
     made = local_moment(request, header).strftime("%Y-%m-%d %H:%M")
     return Page(
-        title="Chest CT: lungs and infected region",
-        outcome=wording.OUTCOMES[findings.status].upper(),
-        outcome_colour=_OUTCOME_COLOURS[findings.status],
-        sentences=(*wording.findings_in_brief(findings),),
+        title="Chest CT: pulmonary embolism" if _is_of_embolism(request) else "Chest CT: lungs and infected region",
+        outcome=outcome.upper(),
+        outcome_colour=_OUTCOME_COLOURS[outcome],
+        sentences=wording.findings_in_brief(request),
         score=score if score is not None and len(score.zones) == SIX_ZONES else None,
         score_title=wording.score_sentence(score) if score is not None else "",
-        legend=tuple((region.label, region.colour_rgb) for region in regions),
+        legend=tuple(legend),
         details=(*findings.notes, *models, f"{MANUFACTURER} {request.software_version}, {made}"),
         warning=wording.RESEARCH_USE_LONG,
     )

@@ -4,11 +4,24 @@ Owns the words and the rounding: whole per cent and millilitres, as radiologists
 nought is "<1". Plain ASCII, so that it fits every character set. Knows no encoding.
 """
 
+from collections import Counter
 from typing import Final
 
 from dicom_node.records import InstanceFacts, Series
 from dicom_node.results.request import ResultRequest
-from inference.findings import Findings, Involvement, Lesion, ModelIdentity, SeverityScore, Side, Status
+from inference.findings import (
+    Classification,
+    Condition,
+    Embolus,
+    Findings,
+    Involvement,
+    Lesion,
+    ModelIdentity,
+    Presence,
+    SeverityScore,
+    Side,
+    Status,
+)
 
 RESEARCH_USE: Final = "Research use only. Not a medical device."
 RESEARCH_USE_LONG: Final = (
@@ -20,31 +33,61 @@ OUTCOMES: Final = {
     Status.NOT_ANALYSED: "Not analysed",
 }
 SIDES: Final = {Side.LEFT: "left lung", Side.RIGHT: "right lung", Side.BILATERAL: "both lungs"}
+UNKNOWN_SIDE: Final = "side not determined"
+PRESENCES: Final = {
+    Presence.PRESENT: "Positive",
+    Presence.ABSENT: "Negative",
+    Presence.INDETERMINATE: "Indeterminate",
+}
+UNCALIBRATED: Final = "Probabilities are scores of the model; how often they come true was not measured."
 SHOWN_DIGEST = 12
 """Characters of a SHA-256 that people compare."""
 _INSIGNIFICANT_PERCENT = 0.5
+_ALMOST_CERTAIN_PERCENT = 99.5
+MAXIMUM_EMBOLI_IN_BRIEF = 6
+"""Lines on the summary picture; the others are counted."""
 
 
 def conclusions(findings: Findings) -> tuple[str, ...]:
     """The result in one to three sentences."""
     if findings.status is Status.NOT_ANALYSED:
         return (f"Not analysed: {findings.reason}",)
-    if findings.status is Status.POSITIVE:
-        first = "Positive: ground-glass opacity or consolidation found."
+    embolism = findings.classification(Condition.PULMONARY_EMBOLISM)
+    if embolism is not None:
+        sentences = [f"{PRESENCES[embolism.presence]}: {embolism_sentence(embolism)}"]
+        sentences += [emboli_sentence(findings.emboli)] if findings.emboli else []
+    elif findings.status is Status.POSITIVE:
+        sentences = ["Positive: ground-glass opacity or consolidation found."]
     else:
-        first = "Negative: no ground-glass opacity or consolidation found."
-    sentences = [first]
+        sentences = ["Negative: no ground-glass opacity or consolidation found."]
     if findings.involvement is not None:
         sentences.append(involvement_sentence(findings.involvement))
     sentences += [f"{score_sentence(score)}." for score in findings.severity]
     return tuple(sentences)
 
 
-def findings_in_brief(findings: Findings) -> tuple[str, ...]:
+def outcome(findings: Findings) -> str:
+    """One word for the whole study, or two."""
+    embolism = findings.classification(Condition.PULMONARY_EMBOLISM)
+    if embolism is not None and embolism.presence is Presence.INDETERMINATE:
+        return PRESENCES[Presence.INDETERMINATE]
+    return OUTCOMES[findings.status]
+
+
+def findings_in_brief(request: ResultRequest) -> tuple[str, ...]:
     """What the summary picture says beside the outcome and the score."""
+    findings = request.findings
     if findings.status is Status.NOT_ANALYSED:
         return (findings.reason,)
     sentences = []
+    embolism = findings.classification(Condition.PULMONARY_EMBOLISM)
+    if embolism is not None:
+        sentences.append(_sentence(embolism_sentence(embolism)))
+    listed, others = findings.emboli[:MAXIMUM_EMBOLI_IN_BRIEF], findings.emboli[MAXIMUM_EMBOLI_IN_BRIEF:]
+    for embolus in listed:
+        sentences.append(f"{embolus.number}: {embolus_place(embolus, request)}, {probability(embolus.probability)}")
+    if others:
+        sentences.append(f"and {len(others)} more")
     if findings.involvement is not None:
         sentences.append(involvement_sentence(findings.involvement))
     if findings.lesions:
@@ -53,6 +96,58 @@ def findings_in_brief(findings: Findings) -> tuple[str, ...]:
         noun = "1 lesion," if count == 1 else f"{count} lesions, the largest"
         sentences.append(f"{noun} {millilitres(largest.volume_ml)} ({SIDES[largest.side]}).")
     return tuple(sentences)
+
+
+def embolism_sentence(embolism: Classification) -> str:
+    """E.g. "no pulmonary embolism found by the model, probability 3 %."."""
+    said = {
+        Presence.PRESENT: "pulmonary embolism found by the model",
+        Presence.ABSENT: "no pulmonary embolism found by the model",
+        Presence.INDETERMINATE: "pulmonary embolism neither found nor excluded by the model",
+    }
+    return f"{said[embolism.presence]}, probability {probability(embolism.probability)}."
+
+
+def emboli_sentence(emboli: tuple[Embolus, ...]) -> str:
+    """E.g. "3 emboli marked: right lung 2, left lung 1."."""
+    counts = Counter(_side(embolus.side) for embolus in emboli)
+    noun = "1 embolus" if len(emboli) == 1 else f"{len(emboli)} emboli"
+    sides = [
+        side for side in (SIDES[Side.RIGHT], SIDES[Side.LEFT], SIDES[Side.BILATERAL], UNKNOWN_SIDE) if counts[side]
+    ]
+    return f"{noun} marked: {', '.join(side if len(emboli) == 1 else f'{side} {counts[side]}' for side in sides)}."
+
+
+def embolus_name(embolus: Embolus) -> str:
+    """What all boxes of an embolus are called, e.g. "Embolus 1"."""
+    return f"Embolus {embolus.number}"
+
+
+def embolus_label(embolus: Embolus) -> str:
+    """E.g. "Embolus 1, right lung, 87 %"."""
+    return f"{embolus_name(embolus)}, {_side(embolus.side)}, {probability(embolus.probability)}"
+
+
+def embolus_place(embolus: Embolus, request: ResultRequest) -> str:
+    """E.g. "right lung, 14 x 11 x 20 mm, images 34-51"."""
+    return f"{_side(embolus.side)}, {_extent(embolus.extent_xyz_mm)}, {image_range(request, *embolus.slices)}"
+
+
+def _side(side: Side | None) -> str:
+    return UNKNOWN_SIDE if side is None else SIDES[side]
+
+
+def _extent(extent_xyz_mm: tuple[float, float, float]) -> str:
+    return " x ".join(f"{length:.0f}" for length in extent_xyz_mm) + " mm"
+
+
+def _sentence(clause: str) -> str:
+    return clause[:1].upper() + clause[1:]
+
+
+def probability(share: float) -> str:
+    """Whole per cent of a probability from 0 to 1; no model is certain."""
+    return ">99 %" if 100 * share > _ALMOST_CERTAIN_PERCENT else percent(100 * share)
 
 
 def score_sentence(score: SeverityScore) -> str:
@@ -89,8 +184,7 @@ def zone_table(score: SeverityScore) -> str:
 
 def lesion_place(lesion: Lesion, request: ResultRequest) -> str:
     """E.g. "right lung, 62 x 55 x 80 mm, images 34-51"."""
-    extent = " x ".join(f"{length:.0f}" for length in lesion.extent_xyz_mm)
-    return f"{SIDES[lesion.side]}, {extent} mm, {image_range(request, *lesion.slices)}"
+    return f"{SIDES[lesion.side]}, {_extent(lesion.extent_xyz_mm)}, {image_range(request, *lesion.slices)}"
 
 
 def image_range(request: ResultRequest, first: int, last: int) -> str:

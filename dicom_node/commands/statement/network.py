@@ -136,8 +136,8 @@ def _behaviour() -> str:
 def storage_scu() -> str:
     """What is proposed to destinations, and what their answers mean."""
     proposed = [
-        [uid_name(builder.sop_class_uid), str(builder.sop_class_uid), uid_name(syntax), syntax]
-        for builder in BUILDERS
+        [uid_name(made), made, uid_name(syntax), syntax]
+        for made in dict.fromkeys(str(builder.sop_class_uid) for builder in BUILDERS)
         for syntax in dimse.offered_syntaxes(str(TRANSFER_SYNTAX))
     ]
     return section(

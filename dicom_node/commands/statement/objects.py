@@ -6,9 +6,10 @@ from pydicom.sr.coding import Code
 from dicom_node.commands.statement.markdown import bullets, section, subsection, table, uid_name
 from dicom_node.results import BUILDERS, codes, provenance
 from dicom_node.results.key_objects import EMBOLUS_SLICES, REGION_SLICES
+from dicom_node.results.measurements import RECTANGLE
 from dicom_node.results.part10 import TRANSFER_SYNTAX
 from dicom_node.results.regions import REGIONS
-from dicom_node.results.report import MAXIMUM_LESIONS
+from dicom_node.results.report import MAXIMUM_EMBOLI, MAXIMUM_LESIONS
 from dicom_node.uids import ROOT
 
 
@@ -30,7 +31,8 @@ def character_sets() -> str:
 
 def created_objects() -> str:
     """Attributes and content of the objects that the node makes."""
-    return section("Created objects", _common(), _segmentation(), _report(), _summary(), _key_objects())
+    objects = (_segmentation(), _report(), _summary(), _key_objects(), _measurements())
+    return section("Created objects", _common(), *objects)
 
 
 def _common() -> str:
@@ -95,7 +97,8 @@ def _report() -> str:
             "Completion Flag COMPLETE, Verification Flag UNVERIFIED, Preliminary Flag PRELIMINARY.",
             "Evidence: every instance that was received of the study.",
             "Written for every study, also for one that was not analysed, with the reason.",
-            f"At most {MAXIMUM_LESIONS} lesions one by one, the largest first; the rest as their number and volume.",
+            f"At most {MAXIMUM_LESIONS} lesions one by one, the largest first; the rest as their number and volume. At "
+            f"most {MAXIMUM_EMBOLI} emboli, the most probable first.",
         ),
         table(["section", "code", "scheme"], [[one.meaning, one.value, one.scheme_designator] for one in headings]),
     )
@@ -125,6 +128,27 @@ def _key_objects() -> str:
             f"At most {REGION_SLICES} slices for the infected region, those of the picture, and at most "
             f"{EMBOLUS_SLICES} for emboli, one an embolus.",
             "Written for positive studies only.",
+        ),
+    )
+
+
+def _measurements() -> str:
+    return subsection(
+        "Measurement report (PS3.3 A.35.3, PS3.16 TID 1500)",
+        bullets(
+            f"Document title {_said(codes.IMAGING_MEASUREMENT_REPORT)}. Written where there are boxes, and only then.",
+            "One TID 1410 group a box of an embolus: a closed SCOORD POLYLINE of five points, selected from its image "
+            "(of a multi-frame image with Referenced Frame Number), counted from the outer corner of the first pixel; "
+            f"{_said(codes.GEOMETRIC_PURPOSE)} is {_said(codes.BOUNDED_BY)}.",
+            f"Every group has a Tracking Unique Identifier of its own, and `{RECTANGLE}:` before the name in its "
+            f"Tracking Identifier. {_said(codes.LESION_IDENTIFIER)}, which all groups of an embolus share, carries "
+            "the embolus's own Tracking Unique Identifier, probability and extent.",
+            "Every measurement (TID 300) carries its coordinates, INFERRED FROM.",
+            f"{_said(codes.QUALITATIVE_EVALUATIONS)}: whether the condition is present in the study, with its "
+            "probability.",
+            "Algorithm identification (TID 4019): the pipeline, with its models as parameters.",
+            "Completion Flag COMPLETE, Verification Flag UNVERIFIED, Preliminary Flag PRELIMINARY. Evidence: the "
+            "images with boxes. There is no image library.",
         ),
     )
 

@@ -14,11 +14,16 @@ from dicom_node.headers import read_instance_facts
 from dicom_node.records import FrameSource, Series, SeriesDecision, StoredInstance
 from dicom_node.results import ResultRequest
 from inference.findings import (
+    Box,
+    Classification,
+    Condition,
+    Embolus,
     Findings,
     Involvement,
     Lesion,
     Mask,
     ModelIdentity,
+    Presence,
     Region,
     SeverityScore,
     Side,
@@ -42,6 +47,34 @@ INFECTION_MODEL = ModelIdentity(
     digest="cd" * 32,
     trained_on="16 public COVID-19 CT cases and phantoms",
     licence="CC BY-NC-SA 4.0, research only",
+)
+EMBOLI_MODEL = ModelIdentity(
+    name="emboli_detector",
+    version="1.0.0",
+    digest="ef" * 32,
+    trained_on="phantoms",
+    licence="MIT",
+)
+PROBABILITIES = {Presence.PRESENT: 0.934, Presence.ABSENT: 0.031, Presence.INDETERMINATE: 0.447}
+EMBOLI = (
+    Embolus(
+        number=1,
+        side=Side.RIGHT,
+        probability=0.87,
+        extent_xyz_mm=(28.0, 16.8, 30.0),
+        boxes=(
+            Box(slice_index=7, box_xyxy_px=(14.25, 20.5, 18.75, 23.0), score=0.61),
+            Box(slice_index=8, box_xyxy_px=(14.0, 20.0, 19.0, 23.0), score=0.87),
+            Box(slice_index=9, box_xyxy_px=(15.0, 20.0, 18.0, 22.5), score=0.55),
+        ),
+    ),
+    Embolus(
+        number=2,
+        side=None,
+        probability=0.52,
+        extent_xyz_mm=(11.2, 11.2, 10.0),
+        boxes=(Box(slice_index=8, box_xyxy_px=(44.0, 25.0, 46.0, 27.0), score=0.52),),
+    ),
 )
 STUDY_UID, SERIES_UID, FRAME_OF_REFERENCE_UID = "1.2.826.1.1", "1.2.826.1.2", "1.2.826.1.3"
 
@@ -276,3 +309,29 @@ def make_request(
     if status is Status.NOT_ANALYSED:
         return replace(request, volume=None, sources=(), chosen_series_uid=None)
     return request
+
+
+def with_embolism(
+    request: ResultRequest, presence: Presence = Presence.PRESENT, *, lesions: bool = False
+) -> ResultRequest:
+    """The same study as the pipeline for pulmonary embolism reports it; with ``lesions``, both pipelines in one."""
+    scores = tuple(round(0.03 * k, 2) for k in range(SLICES))
+    found = Findings(
+        pipeline="pulmonary_embolism",
+        status=Status.NEGATIVE if presence is Presence.ABSENT else Status.POSITIVE,
+        reason="",
+        models=(EMBOLI_MODEL,),
+        masks=tuple(mask for mask in request.findings.masks if mask.region is not Region.INFECTED_REGION),
+        classifications=(
+            Classification(
+                condition=Condition.PULMONARY_EMBOLISM,
+                presence=presence,
+                probability=PROBABILITIES[presence],
+                slice_probabilities=scores,
+            ),
+        ),
+        emboli=() if presence is Presence.ABSENT else EMBOLI,
+    )
+    if lesions:
+        found = replace(request.findings, classifications=found.classifications, emboli=found.emboli)
+    return replace(request, findings=found)

@@ -13,7 +13,7 @@ from inference.models.slice_unet import SliceUnet
 
 SPEC = ModelSpec(
     name="infection_unet",
-    version="2",
+    version="3",
     inputs=(INPUT, LUNGS),
     outputs=(OUTPUT,),
     labels=("background", "infected region"),

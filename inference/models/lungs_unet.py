@@ -10,7 +10,7 @@ from inference.volume import Volume
 
 SPEC = ModelSpec(
     name="lungs_unet",
-    version="1",
+    version="2",
     inputs=(INPUT,),
     outputs=(OUTPUT,),
     labels=("background", "lung"),

@@ -30,6 +30,10 @@ GAS_HU = -950
 """Air outside the body and in bowel lies below."""
 LARGEST_GAS_SHARE = 0.5
 """Of a part of a lung: more is air beside the body (below a raised arm, say). Even severe emphysema stays below."""
+BRIGHT_HU = 200
+"""Bone, metal and vessels full of contrast medium lie above."""
+LARGEST_BRIGHT_SHARE = 0.25
+"""Of a part of a lung: more is no lung, even where all its vessels hold contrast medium."""
 FAT_HU = (-150, -20)
 LARGEST_FAT_SHARE = 0.5
 """Of what is marked in one piece in one slice: more is fat (armpit, behind the kidneys). Consolidation is denser."""
@@ -83,8 +87,9 @@ def _plausible_parts(marked: Mask3D, volume: Volume) -> Mask3D:
     aerated = marked & (volume.array_zyx > AERATED_HU[0]) & (volume.array_zyx < AERATED_HU[1])
     aerated_cells = np.bincount(labels[aerated], minlength=count + 1)
     gas_cells = np.bincount(labels[marked & (volume.array_zyx <= GAS_HU)], minlength=count + 1)
+    bright_cells = np.bincount(labels[marked & (volume.array_zyx > BRIGHT_HU)], minlength=count + 1)
     kept = (cells * volume.voxel_ml >= SMALLEST_PART_ML) & (aerated_cells >= SMALLEST_AERATED_SHARE * cells)
-    kept &= gas_cells <= LARGEST_GAS_SHARE * cells
+    kept &= (gas_cells <= LARGEST_GAS_SHARE * cells) & (bright_cells <= LARGEST_BRIGHT_SHARE * cells)
     kept[0] = False
     plausible: Mask3D = kept[labels]
     return plausible

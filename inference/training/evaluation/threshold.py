@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from inference.training.evaluation.overlap import Overlap
 
-DICE_GIVEN_UP = 0.01
+DICE_GIVEN_UP = 0.004
 """For a higher threshold: less than the difference between two people who outline the same lesion by far."""
 DICE_GIVEN_UP_FOR_LUNGS = 0.002
 """For a lower one: people differ less about lungs."""

@@ -96,8 +96,9 @@ class DestinationSettings(_Section):
     ae_title: AETitle
     host: str = Field(min_length=1)
     port: Port
-    results: tuple[ResultKind, ...] = tuple(ResultKind)
-    """Which objects it gets."""
+    results: tuple[ResultKind, ...] = Field(default=tuple(ResultKind), min_length=1)
+    """Which objects it gets. What goes in place of one whose SOP class it does not take is not a setting: see
+    ``dicom_node.delivery.fallbacks``."""
     connect_timeout_s: float = Field(default=10.0, gt=0)
     response_timeout_s: float = Field(default=60.0, gt=0)
     """For one C-STORE response; archives may be slow on large SEGs."""
@@ -106,6 +107,14 @@ class DestinationSettings(_Section):
     retry_first_s: float = Field(default=5.0, gt=0)
     """First pause; it doubles up to ``retry_longest_s``."""
     retry_longest_s: float = Field(default=600.0, gt=0)
+
+    @field_validator("results")
+    @classmethod
+    def _names_each_once(cls, value: tuple[ResultKind, ...]) -> tuple[ResultKind, ...]:
+        twice = sorted({kind.value for kind in value if value.count(kind) > 1})
+        if twice:
+            raise ValueError(f"{twice[0]!r} is named twice")
+        return value
 
 
 class WebSettings(_Section):

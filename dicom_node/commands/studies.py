@@ -87,8 +87,10 @@ def _story(found: Mapping[str, object]) -> list[str]:
         )
     lines.append("deliveries")
     for one in _rows(found, "deliveries"):
+        by = f" by {one['in_its_place']}" if one["in_its_place"] else ""
         error = f": {one['last_error']}" if one["last_error"] else ""
-        lines.append(f"  {one['destination']}  {one['state']}, {one['tries']} tries{error}  {one['sop_instance_uid']}")
+        state = f"{one['state']}{by}, {one['tries']} tries{error}"
+        lines.append(f"  {one['destination']}  {one['kind']}  {state}  {one['sop_instance_uid']}")
     lines.append("history")
     lines += [f"  {one['at']}  {one['event']}  {one['detail']}" for one in _rows(found, "history")]
     return lines

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from dicom_node.delivery.status import Meaning
 from dicom_node.records import ResultObject
 
 
@@ -12,13 +13,15 @@ class SendOutcome:
     """How sending one object ended."""
 
     sop_instance_uid: str
-    accepted: bool
-    """The destination has it (success or a warning)."""
-    transient: bool
-    """Not accepted, but the same object may be later."""
+    meaning: Meaning
     status: int | None
     """DIMSE status; ``None`` where there was no answer."""
     message: str
+
+    @property
+    def accepted(self) -> bool:
+        """The destination has it (success or a warning)."""
+        return self.meaning is Meaning.ACCEPTED
 
 
 class Destination(Protocol):

@@ -10,7 +10,7 @@ import pydicom
 import structlog
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE
 from pynetdicom.association import Association
 
@@ -56,7 +56,7 @@ class Outgoing:
 
     path: Path
     sop_instance_uid: str
-    sop_class_uid: str
+    sop_class_uid: UID
     transfer_syntax_uid: str
 
 
@@ -116,7 +116,7 @@ def describe(path: Path) -> Outgoing:
     return Outgoing(
         path=path,
         sop_instance_uid=str(header.SOPInstanceUID),
-        sop_class_uid=str(header.SOPClassUID),
+        sop_class_uid=UID(header.SOPClassUID),
         transfer_syntax_uid=str(header.file_meta.TransferSyntaxUID),
     )
 
@@ -205,11 +205,16 @@ def store(association: Association, outgoing: Outgoing) -> SendOutcome:
 
 def not_taken(outgoing: Outgoing) -> SendOutcome:
     """The outcome of a file without an accepted presentation context."""
-    return _refused(outgoing.sop_instance_uid, "the destination does not take this SOP class in this transfer syntax")
+    return SendOutcome(
+        sop_instance_uid=outgoing.sop_instance_uid,
+        meaning=Meaning.UNSUPPORTED,
+        status=None,
+        message=f"the destination does not take {outgoing.sop_class_uid.name} in this transfer syntax",
+    )
 
 
 def _refused(sop_instance_uid: str, message: str) -> SendOutcome:
-    return SendOutcome(sop_instance_uid=sop_instance_uid, accepted=False, transient=False, status=None, message=message)
+    return SendOutcome(sop_instance_uid=sop_instance_uid, meaning=Meaning.REFUSED, status=None, message=message)
 
 
 def _unreadable(sop_instance_uid: str, path: Path) -> SendOutcome:
@@ -229,8 +234,7 @@ def _outcome(sop_instance_uid: str, answer: Dataset) -> SendOutcome:
         log.warning("stored_with_warning", sop_instance_uid=sop_instance_uid, status=f"{status:04X}")
     return SendOutcome(
         sop_instance_uid=sop_instance_uid,
-        accepted=found is Meaning.ACCEPTED,
-        transient=found is Meaning.LATER,
+        meaning=found,
         status=status,
         message=message,
     )

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import structlog
 
+from dicom_node.delivery.fallbacks import stand_ins
 from dicom_node.errors import NodeError, TransientError
 from dicom_node.flow.analysis import Analyst, unanalysed_request
 from dicom_node.flow.durable import Durable
@@ -118,6 +119,7 @@ class Processor:
             findings=json.dumps(document),
             series_decisions=request.decisions,
             objects=objects,
+            stand_ins=stand_ins(objects),
             destinations={
                 name: (kinds, partial(self.durable.enqueue_delivery, job_id=job.job_id, destination=name))
                 for name, kinds in self.destinations.items()

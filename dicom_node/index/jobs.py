@@ -11,6 +11,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from dicom_node.errors import StorageCorrupt
+from dicom_node.index.stand_ins import Replacement, in_words, keep_plan, replace_not_taken
 from dicom_node.index.tables import (
     add_history,
     decisions,
@@ -25,6 +26,9 @@ from dicom_node.records import DeliveryState, ResultKind, ResultObject, SeriesDe
 
 UNFINISHED = (StudyState.QUEUED.value, StudyState.ANALYSING.value)
 """States of a job whose results are not written yet."""
+
+ENDED_WELL = (DeliveryState.DELIVERED.value, DeliveryState.REPLACED.value)
+"""States of a delivery that need nobody any more."""
 
 Enqueue = Callable[[sa.Connection], str]
 """Adds a workflow to the open transaction and returns its id."""
@@ -123,10 +127,12 @@ class JobTable:
         findings: str,
         series_decisions: Sequence[SeriesDecision],
         objects: Sequence[ResultObject],
+        stand_ins: Mapping[str, str],
         destinations: Mapping[str, tuple[tuple[ResultKind, ...], Enqueue]],
     ) -> None:
         """Record what an analysis wrote and make its deliveries and their workflows, in one commit.
 
+        ``stand_ins``: the SOP Instance UID of what goes in place of an object where its SOP class is not taken.
         An object whose UID an earlier job wrote already stays as it was, and is not sent again.
         """
         with self._engine.begin() as connection:
@@ -143,6 +149,7 @@ class JobTable:
                 )
             for written in objects:
                 _insert_result(connection, study_uid, job_id, written)
+            keep_plan(connection, stand_ins)
             waiting = 0
             for name, (kinds, enqueue) in destinations.items():
                 wanted = [written for written in objects if written.kind in kinds]
@@ -191,9 +198,13 @@ class JobTable:
             return tuple((row.job_id, row.destination, row.workflow_id) for row in connection.execute(query))
 
     def record_delivery(
-        self, *, destination: str, sop_instance_uid: str, state: DeliveryState, error: str, now: datetime
-    ) -> None:
-        """Note how one attempt on one object ended, at once: the next object's attempt may kill the process."""
+        self, job_id: str, *, destination: str, sop_instance_uid: str, state: DeliveryState, error: str, now: datetime
+    ) -> tuple[Replacement, ...]:
+        """Note how one attempt on one object ended, at once: the next object's attempt may kill the process.
+
+        Where its SOP class is not taken, what goes in its place comes to be owed in the same commit. Returns what all
+        that is not taken is replaced by; nothing after other outcomes.
+        """
         here = (deliveries.c.destination == destination) & (deliveries.c.sop_instance_uid == sop_instance_uid)
         with self._engine.begin() as connection:
             connection.execute(
@@ -207,6 +218,7 @@ class JobTable:
                     delivered_at=seconds(now) if state is DeliveryState.DELIVERED else None,
                 )
             )
+            return replace_not_taken(connection, job_id, destination) if state is DeliveryState.UNSUPPORTED else ()
 
     def defer_deliveries(
         self, job_id: str, destination: str, *, until: datetime, enqueue: Enqueue, fresh: bool = False
@@ -228,21 +240,22 @@ class JobTable:
             rows = connection.execute(deliveries.select().where(deliveries.c.job_id == job_id)).all()
             if any(row.state == DeliveryState.WAITING.value for row in rows):
                 return None
-            unhappy = sorted(
-                {f"{row.destination}: {row.last_error}" for row in rows if row.state != DeliveryState.DELIVERED.value}
-            )
+            unhappy = sorted({f"{row.destination}: {row.last_error}" for row in rows if row.state not in ENDED_WELL})
             state = StudyState.FAILED if unhappy else StudyState.DONE
+            replaced_at = sorted({row.destination for row in rows if row.state == DeliveryState.REPLACED.value})
             reason = "results not delivered: " + "; ".join(unhappy) if unhappy else ""
+            if replaced_at and not unhappy:
+                reason = "; ".join(in_words(connection, job_id, name) for name in replaced_at)
             connection.execute(jobs.update().where(jobs.c.job_id == job_id).values(state=state.value, reason=reason))
             _follow(connection, job_id, state, reason)
             add_history(connection, _study_of(connection, job_id), now, state.value, reason)
         return state
 
     def undelivered_destinations(self, job_id: str) -> tuple[str, ...]:
-        """Destinations that have not taken every object of a job."""
+        """Destinations that have not taken every object of a job, nor another in its place."""
         query = (
             sa.select(deliveries.c.destination)
-            .where(deliveries.c.job_id == job_id, deliveries.c.state != DeliveryState.DELIVERED.value)
+            .where(deliveries.c.job_id == job_id, deliveries.c.state.not_in(ENDED_WELL))
             .distinct()
         )
         with self._engine.connect() as connection:

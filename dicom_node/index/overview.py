@@ -6,7 +6,9 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
+from dicom_node.index.stand_ins import find_stand_in
 from dicom_node.index.tables import decisions, deliveries, history, instances, jobs, moment, results, studies
+from dicom_node.records import DeliveryState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,7 +146,7 @@ def _results(connection: sa.Connection, study_uid: str) -> list[dict[str, object
 
 def _deliveries(connection: sa.Connection, study_uid: str) -> list[dict[str, object]]:
     query = (
-        sa.select(deliveries)
+        sa.select(deliveries, results.c.kind)
         .join(results, results.c.sop_instance_uid == deliveries.c.sop_instance_uid)
         .where(results.c.study_uid == study_uid)
         .order_by(deliveries.c.destination, deliveries.c.sop_instance_uid)
@@ -152,8 +154,10 @@ def _deliveries(connection: sa.Connection, study_uid: str) -> list[dict[str, obj
     return [
         {
             "destination": row.destination,
+            "kind": row.kind,
             "sop_instance_uid": row.sop_instance_uid,
             "state": row.state,
+            "in_its_place": _in_its_place(connection, row),
             "tries": row.tries,
             "last_error": row.last_error,
             "next_try_at": None if row.next_try_at is None else moment(row.next_try_at).isoformat(),
@@ -161,6 +165,14 @@ def _deliveries(connection: sa.Connection, study_uid: str) -> list[dict[str, obj
         }
         for row in connection.execute(query)
     ]
+
+
+def _in_its_place(connection: sa.Connection, row: sa.Row[tuple[object, ...]]) -> str | None:
+    """Kind of what a destination gets in place of an object that it does not take."""
+    if row.state != DeliveryState.REPLACED.value:
+        return None
+    found = find_stand_in(connection, row.destination, row.sop_instance_uid)
+    return None if found is None else found.kind.value
 
 
 def _history(connection: sa.Connection, study_uid: str) -> list[dict[str, object]]:

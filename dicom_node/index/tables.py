@@ -96,6 +96,16 @@ deliveries = sa.Table(
 )
 """One row an object and destination: "exactly once in effect" is this primary key."""
 
+stand_ins = sa.Table(
+    "stand_ins",
+    metadata,
+    sa.Column("sop_instance_uid", sa.String, primary_key=True),
+    sa.Column("stand_in_uid", sa.String, nullable=False),
+)
+"""What goes in place of an object where a destination does not take its SOP class. A table of its own, not a column of
+``results``: the database of an older node gets it when it is opened; its objects have no stand-in until they are made
+again."""
+
 history = sa.Table(
     "history",
     metadata,

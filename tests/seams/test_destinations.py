@@ -10,6 +10,7 @@ import pytest
 from pydicom.uid import CTImageStorage, EncapsulatedCDAStorage
 
 from dicom_node.delivery import Address, DimseDestination, send_folder
+from dicom_node.delivery.status import Meaning
 from dicom_node.demonstration.archive import Archive
 from dicom_node.demonstration.orthanc import OrthancServer, free_port
 from dicom_node.errors import PeerUnavailable
@@ -109,7 +110,7 @@ def test_sop_class_that_is_not_taken_is_refused_for_good_and_the_rest_arrives(tm
     objects = [result(tmp_path / "results", 1, EncapsulatedCDAStorage), result(tmp_path / "results", 2)]
     with Archive(tmp_path / "archive", ae_title=AE_TITLE) as archive:
         outcomes = list(destination(archive.port).send(objects))
-        assert [(one.accepted, one.transient) for one in outcomes] == [(False, False), (True, False)]
+        assert [one.meaning for one in outcomes] == [Meaning.UNSUPPORTED, Meaning.ACCEPTED]
         assert len(archive.received()) == 1
 
 
@@ -117,9 +118,9 @@ def test_destination_that_takes_none_of_the_sop_classes_refuses_for_good(tmp_pat
     objects = [result(tmp_path / "results", 1, EncapsulatedCDAStorage)]
     with Archive(tmp_path / "archive", ae_title=AE_TITLE) as archive:
         outcomes = list(destination(archive.port).send(objects))
-        assert [(one.accepted, one.transient) for one in outcomes] == [(False, False)]
+        assert [one.meaning for one in outcomes] == [Meaning.UNSUPPORTED]
         folder_outcomes = send_folder(tmp_path / "results", Address(AE_TITLE, "127.0.0.1", archive.port))
-        assert [(one.accepted, one.transient) for one in folder_outcomes] == [(False, False)]
+        assert [one.meaning for one in folder_outcomes] == [Meaning.UNSUPPORTED]
 
 
 def test_peer_with_the_default_syntax_only_gets_it(tmp_path: Path, storescp: Callable[..., Receiving]) -> None:
@@ -132,9 +133,9 @@ def test_unreadable_result_is_refused_and_named(tmp_path: Path, storescp: Callab
     whole, cut = result(tmp_path / "results", 1), result(tmp_path / "results", 2)
     cut.path.write_bytes(b"")
     outcomes = list(destination(storescp("+xa").port).send([cut, whole]))
-    assert [(one.sop_instance_uid, one.accepted, one.transient) for one in outcomes] == [
-        (cut.sop_instance_uid, False, False),
-        (whole.sop_instance_uid, True, False),
+    assert [(one.sop_instance_uid, one.meaning) for one in outcomes] == [
+        (cut.sop_instance_uid, Meaning.REFUSED),
+        (whole.sop_instance_uid, Meaning.ACCEPTED),
     ]
 
 

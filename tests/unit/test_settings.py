@@ -77,3 +77,16 @@ def test_a_destination_gets_every_kind_unless_told() -> None:
     settings = load_settings(None, {"destinations": [{**parse_destination("p=A@h:1"), "results": ["report"]}]})
     assert settings.destinations[0].results == (ResultKind.REPORT,)
     assert settings.destination("q") is None
+
+
+@pytest.mark.parametrize(
+    ("results", "mistake"),
+    [
+        (["report", "picture"], r"destinations\[0\].results\[1\]: Input should be 'segmentation', 'report'"),
+        (["report", "report"], r"destinations\[0\].results: .*'report' is named twice"),
+        ([], r"destinations\[0\].results: .*at least 1 item"),
+    ],
+)
+def test_results_of_a_destination_are_known_kinds_each_once(results: list[str], mistake: str) -> None:
+    with pytest.raises(SettingsError, match=mistake):
+        load_settings(None, {"destinations": [{**parse_destination("p=A@h:1"), "results": results}]})

@@ -6,6 +6,7 @@ from dicom_node.association import contexts, policy, server
 from dicom_node.commands.statement.markdown import bullets, hexadecimal, section, subsection, table, uid_name
 from dicom_node.commands.statement.settings_table import default, settings_table
 from dicom_node.delivery import dimse, folder, status
+from dicom_node.delivery.fallbacks import FALLBACKS
 from dicom_node.delivery.status import Meaning
 from dicom_node.errors import StoreStatus
 from dicom_node.headers import elements, facts, part10
@@ -153,11 +154,18 @@ def storage_scu() -> str:
         subsection(
             "Answers of a destination",
             table(["answer", "what the node does"], _answers()),
-            "Where no presentation context is accepted for an object, it counts as refused. Attempts are repeated "
-            f"after {default(DestinationSettings, 'retry_first_s')} s, doubling up to "
+            "Where no presentation context is accepted for an object, it counts as not taken, like 0122. Attempts are "
+            f"repeated after {default(DestinationSettings, 'retry_first_s')} s, doubling up to "
             f"{default(DestinationSettings, 'retry_longest_s')} s, for "
             f"{default(DestinationSettings, 'retry_for_hours')} hours; what was accepted is not sent again. Every "
             "destination has attempts of its own.",
+        ),
+        subsection(
+            "Objects whose SOP class a destination does not take",
+            table(["not taken", "sent in its place"], [[one.value, by.value] for one, by in FALLBACKS.items()]),
+            "Kinds as in `destinations.results`. What the destination gets anyway is not sent again; where it does not "
+            "take the other object either, what stands in for that one is sent. "
+            "Where nothing is left, the study counts as failed.",
         ),
     )
 
@@ -166,6 +174,7 @@ def _answers() -> list[list[str]]:
     done = {
         Meaning.ACCEPTED: f"the destination has it; other than {hexadecimal(status.SUCCESS)} is logged as a warning",
         Meaning.LATER: "tries again, see below",
+        Meaning.UNSUPPORTED: "sends what stands in for the object, see below",
         Meaning.REFUSED: "gives up; an operator may ask for a retry",
     }
     groups: dict[Meaning, list[str]] = {one: [] for one in Meaning}

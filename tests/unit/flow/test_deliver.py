@@ -4,7 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from dicom_node.flow.deliver import pause_s, state_after_failure
+from dicom_node.delivery.status import Meaning
+from dicom_node.flow.deliver import pause_s, state_after
 from dicom_node.records import DeliveryState
 from dicom_node.settings import DestinationSettings
 
@@ -20,13 +21,15 @@ def test_pause_doubles_up_to_its_bound(tries: int, pause: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("transient", "since", "state"),
+    ("meaning", "since", "state"),
     [
-        (True, None, DeliveryState.WAITING),
-        (True, NOW - timedelta(hours=1, minutes=59), DeliveryState.WAITING),
-        (True, NOW - timedelta(hours=2, minutes=1), DeliveryState.EXPIRED),
-        (False, None, DeliveryState.REFUSED),
+        (Meaning.LATER, None, DeliveryState.WAITING),
+        (Meaning.LATER, NOW - timedelta(hours=1, minutes=59), DeliveryState.WAITING),
+        (Meaning.LATER, NOW - timedelta(hours=2, minutes=1), DeliveryState.EXPIRED),
+        (Meaning.REFUSED, None, DeliveryState.REFUSED),
+        (Meaning.UNSUPPORTED, None, DeliveryState.UNSUPPORTED),
+        (Meaning.ACCEPTED, NOW - timedelta(hours=3), DeliveryState.DELIVERED),
     ],
 )
-def test_state_after_a_failure(transient: bool, since: datetime | None, state: DeliveryState) -> None:
-    assert state_after_failure(SETTINGS, transient=transient, first_try_at=since, now=NOW) is state
+def test_state_after_an_attempt(meaning: Meaning, since: datetime | None, state: DeliveryState) -> None:
+    assert state_after(meaning, settings=SETTINGS, first_try_at=since, now=NOW) is state

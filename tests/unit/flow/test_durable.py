@@ -79,7 +79,7 @@ def durable(database: Path, jobs: JobTable, worked: Worked) -> Iterator[Durable]
 def finish(jobs: JobTable) -> None:
     nothing = lambda _connection: "lost"  # noqa: E731
     jobs.finish(
-        "1.2/1", now=NOW, findings="", series_decisions=[], objects=[RESULT],
+        "1.2/1", now=NOW, findings="", series_decisions=[], objects=[RESULT], stand_ins={},
         destinations={"pacs": (tuple(ResultKind), nothing)},
     )  # fmt: skip
 
@@ -122,7 +122,7 @@ def test_retry_while_queued_does_nothing(jobs: JobTable, durable: Durable) -> No
 def test_retry_of_a_refused_delivery_sends_again(jobs: JobTable, durable: Durable, worked: Worked) -> None:
     finish(jobs)
     jobs.record_delivery(
-        destination="pacs", sop_instance_uid="9.9.1", state=DeliveryState.REFUSED, error="0122", now=NOW
+        "1.2/1", destination="pacs", sop_instance_uid="9.9.1", state=DeliveryState.REFUSED, error="0122", now=NOW
     )
     jobs.settle_deliveries("1.2/1", now=NOW)
     assert retry_study(jobs, durable, STUDY) == "queued: delivery to pacs"
@@ -132,7 +132,9 @@ def test_retry_of_a_refused_delivery_sends_again(jobs: JobTable, durable: Durabl
 
 def test_retry_of_a_finished_study_analyses_it_again(jobs: JobTable, durable: Durable, worked: Worked) -> None:
     finish(jobs)
-    jobs.record_delivery(destination="pacs", sop_instance_uid="9.9.1", state=DeliveryState.DELIVERED, error="", now=NOW)
+    jobs.record_delivery(
+        "1.2/1", destination="pacs", sop_instance_uid="9.9.1", state=DeliveryState.DELIVERED, error="", now=NOW
+    )
     assert jobs.settle_deliveries("1.2/1", now=NOW) is StudyState.DONE
     assert retry_study(jobs, durable, STUDY) == "queued: analysis and delivery"
     assert worked.wait_for("process", "1.2/1")

@@ -72,6 +72,7 @@ def finish(jobs: JobTable, job_id: str, objects: list[ResultObject], destination
         findings='{"status": "negative"}',
         series_decisions=[SeriesDecision(series_uid="1.2.3", pipeline="p", reason="chosen")],
         objects=objects,
+        stand_ins={},
         destinations={name: (tuple(ResultKind), enqueue) for name in destinations},
     )
 
@@ -161,7 +162,7 @@ def test_deliveries_end_one_by_one_and_settle_the_study(index: Index, jobs: JobT
         for pending in jobs.pending(job_id, destination):
             assert jobs.settle_deliveries(job_id, now=START) is None
             jobs.record_delivery(
-                destination=destination, sop_instance_uid=pending.result.sop_instance_uid,
+                job_id, destination=destination, sop_instance_uid=pending.result.sop_instance_uid,
                 state=DeliveryState.DELIVERED, error="", now=START,
             )  # fmt: skip
     assert jobs.settle_deliveries(job_id, now=START) is StudyState.DONE
@@ -176,7 +177,7 @@ def test_refused_object_fails_the_study_with_its_reason(index: Index, jobs: JobT
     job_id = close(index)
     finish(jobs, job_id, [result("9.9.1")])
     jobs.record_delivery(
-        destination="pacs", sop_instance_uid="9.9.1", state=DeliveryState.REFUSED, error="0122", now=START
+        job_id, destination="pacs", sop_instance_uid="9.9.1", state=DeliveryState.REFUSED, error="0122", now=START
     )
     assert jobs.settle_deliveries(job_id, now=START) is StudyState.FAILED
     (line,) = Overview(database).studies()
@@ -189,7 +190,7 @@ def test_object_that_an_earlier_job_delivered_is_not_sent_again(index: Index, jo
     first = close(index)
     finish(jobs, first, [result("9.9.1")])
     jobs.record_delivery(
-        destination="pacs", sop_instance_uid="9.9.1", state=DeliveryState.DELIVERED, error="", now=START
+        first, destination="pacs", sop_instance_uid="9.9.1", state=DeliveryState.DELIVERED, error="", now=START
     )
     add(index, instance(2), second=200)
     second = close(index, now_s=300)

@@ -117,9 +117,8 @@ def test_positive_without_anything_to_point_at_has_none(make_request: MakeReques
 def test_dcmtk_reads_it_and_it_says_why(make_request: MakeRequest, tmp_path: Path, multi_frame: bool) -> None:
     path = key_objects(make_request(multi_frame=multi_frame), tmp_path / "out")
     assert path is not None
-    printed = subprocess.run(
-        ["dsrdump", "--print-long-values", "--print-all-codes", str(path)], capture_output=True, text=True, check=True, timeout=60
-    ).stdout
+    command = ["dsrdump", "--print-long-values", "--print-all-codes", str(path)]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
     assert '(113000,DCM,"Of Interest")' in printed
     assert "Images with the largest area" in printed
     assert "Research use only. Not a medical device." in printed

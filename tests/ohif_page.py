@@ -47,6 +47,11 @@ return Object.values(segmentation.segments).filter(Boolean).map(({segmentIndex, 
     return {number: segmentIndex, label, colour_rgb: colour(segmentIndex).slice(0, 3), voxels};
 });
 """
+_RECTANGLES = """
+return (window.services?.measurementService?.getMeasurements() ?? [])
+    .filter(({type}) => type === 'value_type::rectangle')
+    .map(({label, SOPInstanceUID, points}) => ({label, sop_instance_uid: SOPInstanceUID, points_mm: points}));
+"""
 _SHOW_ONLY = """
 const shown = arguments[0], service = window.services.segmentationService;
 const [{segmentationId, segments}] = service.getSegmentations();
@@ -87,6 +92,16 @@ class ShownSegment:
     voxels: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ShownRectangle:
+    """A rectangle as OHIF holds it after reading a measurement report."""
+
+    label: str
+    sop_instance_uid: str
+    points_mm: NDArray[np.float64]
+    """Its corners (4, 3) in the patient, LPS."""
+
+
 class OhifPage:
     """One browser tab. ``folder`` takes the screenshots."""
 
@@ -108,6 +123,16 @@ class OhifPage:
     def show_only(self, numbers: Sequence[int]) -> None:
         """Hide every segment that is not named."""
         self._driver.execute_script(_SHOW_ONLY, list(numbers))
+
+    def rectangles(self, count: int) -> list[ShownRectangle]:
+        """The rectangles that were read, as soon as there are that many."""
+
+        def read() -> Any:
+            found = self._driver.execute_script(_RECTANGLES)
+            return found if len(found) == count else None
+
+        found = self.until(read, f"{count} rectangles")
+        return [ShownRectangle(**(one | {"points_mm": np.array(one["points_mm"])})) for one in found]
 
     def show_instance(self, sop_instance_uid: str) -> None:
         """Scroll the viewport to an image."""

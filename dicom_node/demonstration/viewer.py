@@ -46,6 +46,8 @@ class StudyInViewer:
     overview: Answer
     """What the node says of it: findings, and results with their kind and series."""
     viewer: OhifViewer
+    receiver: Address
+    """Where Orthanc takes further objects."""
 
     def images_address(self) -> str:
         """The page that opens the CT images; there the segmentation is a double click away.
@@ -79,12 +81,13 @@ def study_in_viewer(
         OhifViewer(folder / "nginx", viewer, orthanc_url=orthanc.http_url, port=port) as ohif,
         _node(folder / "node", orthanc) as node,
     ):
-        _send(study, Address(ORTHANC_AE, "127.0.0.1", orthanc.dicom_port))
+        receiver = Address(ORTHANC_AE, "127.0.0.1", orthanc.dicom_port)
+        _send(study, receiver)
         _send(study, Address(NODE_AE, "127.0.0.1", node.dicom_port))
         overview = node.wait_until_settled(study.study_uid, timeout_s=ANALYSIS_TIMEOUT_S)
         if overview["state"] != "done":
             raise PeerUnavailable(f"the node gave the study up: {overview['reason']}; its log is {node.log}")
-        yield StudyInViewer(study=study, overview=overview, viewer=ohif)
+        yield StudyInViewer(study=study, overview=overview, viewer=ohif, receiver=receiver)
 
 
 def _node(data_dir: Path, orthanc: OrthancServer) -> NodeProcess:

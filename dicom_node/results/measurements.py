@@ -163,9 +163,12 @@ def _link(embolus: Embolus, request: ResultRequest) -> ContentItem:
 def _numbers(box: Box, region: ImageRegion, volume: Volume) -> Iterator[NumContentItem]:
     left, top, right, bottom = box.box_xyxy_px
     column_mm, row_mm, _ = volume.spacing_xyz_mm
+    width_mm, height_mm = (right - left) * column_mm, (bottom - top) * row_mm
     yield measured(codes.CERTAINTY_OF_FINDING, percentage(box.score), codes.PERCENT, region)
-    yield measured(codes.WIDTH, round((right - left) * column_mm, 1), codes.MILLIMETRE, region)
-    yield measured(codes.HEIGHT, round((bottom - top) * row_mm, 1), codes.MILLIMETRE, region)
+    yield measured(codes.WIDTH, round(width_mm, 1), codes.MILLIMETRE, region)
+    yield measured(codes.HEIGHT, round(height_mm, 1), codes.MILLIMETRE, region)
+    # OHIF lists the area of a rectangle; until the slice is opened it knows this one only.
+    yield measured(codes.AREA, round(width_mm * height_mm, 1), codes.SQUARE_MILLIMETRE, region)
 
 
 def _evaluations(request: ResultRequest) -> ContainerContentItem:

@@ -3,7 +3,7 @@
 Screenshots and the browser's console are kept in ``test-out/viewer``, to be looked at.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -15,9 +15,13 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from scipy.ndimage import binary_dilation, binary_erosion, maximum_filter, minimum_filter
 
+from dicom_node.delivery import send_folder
 from dicom_node.demonstration.viewer import DEFAULT_VIEWER, StudyInViewer, study_in_viewer
 from dicom_node.records import ResultKind
+from dicom_node.results import write_results
 from dicom_node.results.regions import REGIONS
+from inference.findings import Box
+from tests.marked_study import BOXES, marked_study
 from tests.ohif_page import OhifPage, ohif_page
 
 pytestmark = [pytest.mark.journey, pytest.mark.timeout(300)]
@@ -33,6 +37,14 @@ LEAST_OPACITY: Final = 0.2
 AGREEMENT: Final = 0.98
 AGREEMENT_OF_IMAGE: Final = 0.96
 """Less, because the image is interpolated at every edge; its neighbours agree in 0.94 at most."""
+EXACT_PX: Final = 1e-3
+"""How far a corner may be from where it was found: SCOORD holds single precision."""
+LEAST_YELLOW: Final = 100
+"""Of red and green over blue, of 255: OHIF draws in yellow."""
+SPARED: Final = 0.2
+"""Of an edge at each end: OHIF draws a ring around one corner."""
+LINE_AGREEMENT: Final = 0.95
+LABELS: Final = ["Embolus 1, right lung, 87 %"] * 3 + ["Embolus 2, left lung, 64 %"]
 Plane = NDArray[np.bool_]
 Pixels = NDArray[np.int64]
 Colour = tuple[int, int, int]
@@ -118,6 +130,70 @@ def test_the_picture_is_shown_as_it_was_made(shown: StudyInViewer, page: OhifPag
 
     page.until(as_made, "the picture")
     page.keep("picture")
+
+
+def test_every_box_is_drawn_where_it_was_found(shown: StudyInViewer, page: OhifPage, tmp_path: Path) -> None:
+    request = marked_study(shown.study.folder, scratch=tmp_path)
+    (measurements,) = (one for one in write_results(request, tmp_path / "out") if one.kind is ResultKind.MEASUREMENTS)
+    to_send = tmp_path / "measurements"
+    to_send.mkdir()
+    measurements.path.rename(to_send / measurements.path.name)
+    assert [outcome.accepted for outcome in send_folder(to_send, shown.receiver)] == [True]
+    images = {image.SOPInstanceUID: image for image in map(pydicom.dcmread, shown.study.images)}
+
+    page.open(shown.viewer.address(request.study_uid, measurements.series_uid))
+    rectangles = page.rectangles(len(BOXES))
+
+    assert [one.label for one in rectangles] == LABELS
+    for rectangle, box in zip(rectangles, BOXES, strict=True):
+        image = images[request.sources[box.slice_index].sop_instance_uid]
+        assert rectangle.sop_instance_uid == image.SOPInstanceUID
+        apart_mm = rectangle.points_mm - image_mm(image, corners_px(box))
+        assert np.abs(apart_mm).max() < EXACT_PX * min(image.PixelSpacing)
+    for k in sorted({box.slice_index for box in BOXES}):
+        image = images[request.sources[k].sop_instance_uid]
+        boxes = [box for box in BOXES if box.slice_index == k]
+        page.show_instance(image.SOPInstanceUID)
+        page.until(lambda image=image, boxes=boxes: outlined(page, image, boxes), f"the boxes of slice {k}")
+        page.keep("boxes" if len(boxes) > 1 else f"boxes-{k}")
+    bare = images[request.sources[0].sop_instance_uid]
+    page.show_instance(bare.SOPInstanceUID)
+    page.until(lambda: not drawn_along(page, bare, BOXES, 0).any(), "a slice without boxes")
+
+
+def image_mm(image: Dataset, points_px: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Points (n, 2), column and row, counted from the outer corner of the first pixel, in the patient (n, 3)."""
+    to_patient = hd.spatial.ImageToReferenceTransformer(
+        image.ImagePositionPatient, image.ImageOrientationPatient, image.PixelSpacing
+    )
+    return to_patient(points_px)
+
+
+def corners_px(box: Box) -> NDArray[np.float64]:
+    left, top, right, bottom = box.box_xyxy_px
+    return np.array([(left, top), (right, top), (left, bottom), (right, bottom)])
+
+
+def outlined(page: OhifPage, image: Dataset, boxes: Sequence[Box]) -> bool:
+    """Whether lines are drawn on the edges of the boxes, and neither a pixel within nor a pixel without."""
+    on, within, without = (drawn_along(page, image, boxes, shift).mean() for shift in (0, -1, 1))
+    return bool(on >= LINE_AGREEMENT and max(within, without) <= 1 - LINE_AGREEMENT)
+
+
+def drawn_along(page: OhifPage, image: Dataset, boxes: Sequence[Box], outwards_px: float) -> Plane:
+    """Where along the edges of the boxes, moved outwards, OHIF's yellow is drawn: (n,)."""
+    points_px = []
+    along = np.linspace(SPARED, 1 - SPARED, SAMPLES // 4 // len(boxes))
+    for box in boxes:
+        left, top, right, bottom = np.array(box.box_xyxy_px) + outwards_px * np.array([-1, -1, 1, 1])
+        across, down = left + along * (right - left), top + along * (bottom - top)
+        points_px += [(x, y) for y in (top, bottom) for x in across] + [(x, y) for x in (left, right) for y in down]
+    places = page.places_px(image_mm(image, np.array(points_px)))
+    screenshot = page.screenshot()
+    yellow = (screenshot[..., :2].min(axis=2) - screenshot[..., 2]) >= LEAST_YELLOW
+    # A line is hardly wider than a pixel of the screen, a pixel of the image three times as wide: the neighbours count.
+    reached = yellow if outwards_px else maximum_filter(yellow, 3)
+    return np.asarray(reached[places[:, 0], places[:, 1]])
 
 
 def pixels_mm(image: Dataset) -> NDArray[np.float64]:

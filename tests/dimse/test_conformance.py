@@ -21,10 +21,11 @@ from pynetdicom.pdu_primitives import (
 from dicom_node.association.server import VERIFICATION
 from dicom_node.commands.statement import conformance_statement
 from dicom_node.delivery import DimseDestination
+from dicom_node.records import ResultKind
 from dicom_node.results import write_results
 from dicom_node.settings import DestinationSettings, ScpSettings
 from tests.dimse.conftest import OUR_AE, Receiver, encoded_slice, slice_uid
-from tests.unit.results.result_requests import make_request
+from tests.unit.results.result_requests import make_request, with_embolism
 
 Connect = Callable[..., Association]
 Pair = tuple[str, str]
@@ -172,13 +173,14 @@ def test_destinations_are_proposed_what_is_stated(tmp_path: Path) -> None:
         settings = DestinationSettings(
             name="archive", ae_title="ARCHIVE", host="127.0.0.1", port=server.server_address[1]
         )
-        objects = write_results(make_request(tmp_path), tmp_path / "out")
+        objects = write_results(with_embolism(make_request(tmp_path), lesions=True), tmp_path / "out")
         outcomes = list(DimseDestination(settings, calling_ae=OUR_AE).send(objects))
     finally:
         server.shutdown()
         server.server_close()
     assert all(outcome.accepted for outcome in outcomes)
-    assert len(outcomes) == len(objects) == 3
+    assert {one.kind for one in objects} == set(ResultKind)
+    assert len(outcomes) == len(objects)
     assert len(proposed) == len(set(proposed))
     assert set(proposed) == PROPOSED
     stated = dict(rows("Identification and negotiation"))

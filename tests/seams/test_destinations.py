@@ -7,7 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from pydicom.uid import CTImageStorage, EncapsulatedCDAStorage
+from pydicom.uid import (
+    ComprehensiveSRStorage,
+    CTImageStorage,
+    EncapsulatedCDAStorage,
+    SecondaryCaptureImageStorage,
+    SegmentationStorage,
+)
+from pynetdicom import AE, evt
 
 from dicom_node.delivery import Address, DimseDestination, send_folder
 from dicom_node.delivery.status import Meaning
@@ -16,6 +23,7 @@ from dicom_node.demonstration.orthanc import OrthancServer, free_port
 from dicom_node.errors import PeerUnavailable
 from dicom_node.records import ResultKind, ResultObject
 from dicom_node.settings import DestinationSettings
+from tests.refusing_peer import association_configuration
 from tests.synthetic_ct import ct_slice
 
 RECEIVERS = ("dcmtk", "orthanc", "own")
@@ -121,6 +129,50 @@ def test_destination_that_takes_none_of_the_sop_classes_refuses_for_good(tmp_pat
         assert [one.meaning for one in outcomes] == [Meaning.UNSUPPORTED]
         folder_outcomes = send_folder(tmp_path / "results", Address(AE_TITLE, "127.0.0.1", archive.port))
         assert [one.meaning for one in folder_outcomes] == [Meaning.UNSUPPORTED]
+
+
+def test_classes_outside_the_configuration_of_a_peer_are_not_supported(
+    tmp_path: Path, storescp: Callable[..., Receiving]
+) -> None:
+    configuration = association_configuration(tmp_path / "storescp.cfg", "SecondaryCaptureImageStorage")
+    receiving = storescp("-xf", str(configuration), "Chosen")
+    objects = [
+        result(tmp_path / "results", number, sop_class)
+        for number, sop_class in enumerate((SegmentationStorage, SecondaryCaptureImageStorage, ComprehensiveSRStorage))
+    ]
+    outcomes = list(destination(receiving.port).send(objects))
+    assert {one.sop_instance_uid: one.meaning for one in outcomes} == dict(
+        zip(
+            [one.sop_instance_uid for one in objects],
+            (Meaning.UNSUPPORTED, Meaning.ACCEPTED, Meaning.UNSUPPORTED),
+            strict=True,
+        )
+    )
+    assert "Segmentation Storage" in outcomes[0].message
+    assert receiving.instances() == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "meaning"),
+    [
+        (0x0122, Meaning.UNSUPPORTED),
+        (0xA900, Meaning.UNSUPPORTED),
+        (0xA9FE, Meaning.UNSUPPORTED),
+        (0x0124, Meaning.REFUSED),
+        (0xC000, Meaning.REFUSED),
+        (0xA700, Meaning.LATER),
+    ],
+)
+def test_status_of_a_peer_says_whether_another_class_may_do(tmp_path: Path, status: int, meaning: Meaning) -> None:
+    peer = AE(ae_title=AE_TITLE)
+    peer.add_supported_context(CTImageStorage)
+    server = peer.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, lambda _event: status)])
+    try:
+        outcomes = list(destination(server.server_address[1]).send([result(tmp_path / "results", 1)]))
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert [(one.status, one.meaning) for one in outcomes] == [(status, meaning)]
 
 
 def test_peer_with_the_default_syntax_only_gets_it(tmp_path: Path, storescp: Callable[..., Receiving]) -> None:

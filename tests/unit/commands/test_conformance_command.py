@@ -20,8 +20,7 @@ from dicom_node.results import BUILDERS, codes, write_results
 from dicom_node.results.part10 import TRANSFER_SYNTAX
 from dicom_node.settings import CompletenessSettings, DestinationSettings, ScpSettings
 from dicom_node.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
-from inference.findings import Status
-from tests.unit.results.result_requests import make_request
+from tests.unit.results.result_requests import make_request, with_embolism
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "conformance.md"
 
@@ -35,7 +34,8 @@ def statement() -> str:
 def results(tmp_path_factory: pytest.TempPathFactory) -> list[Dataset]:
     """One object of every kind."""
     folder = tmp_path_factory.mktemp("results")
-    return [dcmread(result.path) for result in write_results(make_request(folder, Status.POSITIVE), folder / "out")]
+    request = with_embolism(make_request(folder), lesions=True)
+    return [dcmread(result.path) for result in write_results(request, folder / "out")]
 
 
 def all_elements(data_set: Dataset) -> Iterator[Dataset]:
@@ -94,7 +94,7 @@ def test_a_changed_table_changes_it(statement: str, monkeypatch: pytest.MonkeyPa
 
 
 def test_what_it_says_of_the_objects_holds(statement: str, results: list[Dataset]) -> None:
-    segmentation, report, summary, key_objects = results
+    segmentation, report, summary, key_objects, _measurements = results
     assert [one.SOPClassUID for one in results] == [builder.sop_class_uid for builder in BUILDERS]
     assert {one.file_meta.TransferSyntaxUID for one in results} == {TRANSFER_SYNTAX}
     assert not any(element.tag.is_private for one in results for item in all_elements(one) for element in item)

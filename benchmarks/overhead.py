@@ -11,12 +11,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 import click
 
+from benchmarks.result import Result
 from dicom_node.delivery import Address, send_folder
 from dicom_node.demonstration.archive import Archive
 from dicom_node.demonstration.node_process import NodeProcess
@@ -34,41 +34,24 @@ from dicom_node.settings import EngineSettings
 from dicom_node.app import make_engine
 from dicom_node.spool.folder import studies_in
 from dicom_node.volumes import build_volume
-from inference.models import MODELS
+from inference.models import InfectionUnet, LungsUnet
+from inference.models.slice_preparation import INPUT, LUNGS, OUTPUT
 engine = make_engine(EngineSettings())
-for model in MODELS:
+lungs, infection = LungsUnet(), InfectionUnet()
+for model in (lungs, infection):
     engine.identity(model.spec)
 ((series,),) = studies_in(Path(sys.argv[1]), scratch=Path(sys.argv[1])).studies.values()
 started = time.perf_counter()
 volume = build_volume(series).volume
 decoded = time.perf_counter()
-inputs = MODELS[0].prepare(volume)
+inputs = lungs.prepare(volume)
 prepared = time.perf_counter()
-for model in MODELS:
-    engine.run(model.spec, inputs)
+found = engine.run(lungs.spec, inputs)[OUTPUT.name]
+with_lung = found.any(axis=(1, 2))  # the node shows the second model these slices, too
+engine.run(infection.spec, {INPUT.name: inputs[INPUT.name][with_lung], LUNGS.name: found[with_lung]})
 ended = time.perf_counter()
 print(json.dumps({"decode": decoded - started, "engine": ended - prepared}))
 """
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
-    """One benchmark's outcome."""
-
-    name: str
-    ratio: float
-    goal: float
-    detail: str
-
-    @property
-    def reached(self) -> bool:
-        """Whether the goal is met."""
-        return self.ratio <= self.goal
-
-    def line(self) -> str:
-        """For people."""
-        verdict = "reached" if self.reached else "MISSED"
-        return f"{self.name}: {self.ratio:.2f} x (goal <= {self.goal} x, {verdict}); {self.detail}"
 
 
 def measure(*, repeats: int, slices: int) -> Result:

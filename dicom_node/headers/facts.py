@@ -102,8 +102,9 @@ def _facts_of(walk: ElementWalk, found: dict[int, Element], transfer_syntax_uid:
     top = Values(walk, found, text_encoding=text_encoding(Values(walk, found).codes(_CHARACTER_SET)))
     sop_class_uid = _required_uid(top, _SOP_CLASS_UID, "SOP Class UID")
     shared = top.first_item(_SHARED_GROUPS, _GROUPS)
-    reconstruction = shared.first_item(_CT_RECONSTRUCTION, frozenset({_KERNEL}))
-    measures = shared.first_item(_PIXEL_MEASURES, frozenset({_SLICE_THICKNESS}))
+    first = top.first_item(_PER_FRAME_GROUPS, _GROUPS)
+    reconstruction = _common_macro(shared, first, _CT_RECONSTRUCTION, _KERNEL)
+    measures = _common_macro(shared, first, _PIXEL_MEASURES, _SLICE_THICKNESS)
     frames = _frames(top, shared, sop_class_uid)
     return InstanceFacts(
         sop_instance_uid=_required_uid(top, _SOP_INSTANCE_UID, "SOP Instance UID", StoreStatus.INVALID_SOP_INSTANCE),
@@ -116,7 +117,8 @@ def _facts_of(walk: ElementWalk, found: dict[int, Element], transfer_syntax_uid:
         series_number=top.integer(_SERIES_NUMBER),
         series_description=top.text(_SERIES_DESCRIPTION),
         instance_number=top.integer(_INSTANCE_NUMBER),
-        body_part=top.code(_BODY_PART) or _anatomic_region(shared),
+        body_part=top.code(_BODY_PART)
+        or _anatomic_region(_common_macro(shared, first, _FRAME_ANATOMY, _ANATOMIC_REGION)),
         kernel=top.text(_KERNEL) or reconstruction.text(_KERNEL),
         contrast_agent=_contrast_agent(top),
         slice_thickness_mm=top.decimal(_SLICE_THICKNESS) or measures.decimal(_SLICE_THICKNESS),
@@ -141,9 +143,13 @@ def _contrast_agent(top: Values) -> str:
     return top.text(_CONTRAST_AGENT) or coded.text(_CODE_MEANING)
 
 
-def _anatomic_region(shared: Values) -> str:
+def _common_macro(shared: Values, first: Values, group: int, wanted: int) -> Values:
+    """A functional group that says the same of all frames: shared, or written with each of them, so with the first."""
+    return (shared if group in shared else first).first_item(group, frozenset({wanted}))
+
+
+def _anatomic_region(anatomy: Values) -> str:
     """Multi-frame images name the region by code in Frame Anatomy (PS3.3 C.7.6.16.2.8)."""
-    anatomy = shared.first_item(_FRAME_ANATOMY, frozenset({_ANATOMIC_REGION}))
     return anatomy.first_item(_ANATOMIC_REGION, frozenset({_CODE_MEANING})).text(_CODE_MEANING).upper()
 
 

@@ -101,6 +101,19 @@ def test_enhanced_ct_takes_shared_and_per_frame_groups(explicit: bool) -> None:
     assert (read.slice_thickness_mm, read.kernel) == (2.5, "B60f")
 
 
+def test_enhanced_ct_may_write_every_group_with_each_frame() -> None:
+    image = enhanced_ct([(0, 0, 1.0), (1, 2, 3)], rescale_intercepts=[0, -5])
+    (shared,) = image.SharedFunctionalGroupsSequence
+    region = nested(CodeValue="43799004", CodingSchemeDesignator="SCT", CodeMeaning="Chest")
+    shared.FrameAnatomySequence = [nested(FrameLaterality="U", AnatomicRegionSequence=region)]
+    together = facts(image)
+    assert together.body_part == "CHEST"
+    for own in image.PerFrameFunctionalGroupsSequence:
+        own.update(shared)
+    image.SharedFunctionalGroupsSequence = [Dataset()]
+    assert facts(image) == together
+
+
 @pytest.mark.parametrize("sop_class_uid", [ComprehensiveSRStorage, SecondaryCaptureImageStorage])
 def test_what_is_no_slice_has_no_frames(sop_class_uid: str) -> None:
     image = ct_slice(1, (0, 0, 0))

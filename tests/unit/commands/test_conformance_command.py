@@ -94,7 +94,7 @@ def test_a_changed_table_changes_it(statement: str, monkeypatch: pytest.MonkeyPa
 
 
 def test_what_it_says_of_the_objects_holds(statement: str, results: list[Dataset]) -> None:
-    segmentation, report, summary, key_objects, _measurements = results
+    segmentation, report, summary, key_objects, measurements = results
     assert [one.SOPClassUID for one in results] == [builder.sop_class_uid for builder in BUILDERS]
     assert {one.file_meta.TransferSyntaxUID for one in results} == {TRANSFER_SYNTAX}
     assert not any(element.tag.is_private for one in results for item in all_elements(one) for element in item)
@@ -115,9 +115,10 @@ def test_what_it_says_of_the_objects_holds(statement: str, results: list[Dataset
             assert f"| {name.CodeMeaning} | {name.CodeValue} | {name.CodingSchemeDesignator} |" in statement
     assert f"Burned In Annotation {summary.BurnedInAnnotation}" in statement
     assert (summary.PhotometricInterpretation, summary.BitsAllocated) == ("RGB", 8)
-    (title,) = key_objects.ConceptNameCodeSequence
-    assert f'Document title ({title.CodeValue}, {title.CodingSchemeDesignator}, "{title.CodeMeaning}")' in statement
-    assert f"TID {key_objects.ContentTemplateSequence[0].TemplateIdentifier}" in statement
+    for document in (key_objects, measurements):
+        (title,) = document.ConceptNameCodeSequence
+        assert f'Document title ({title.CodeValue}, {title.CodingSchemeDesignator}, "{title.CodeMeaning}")' in statement
+        assert f"TID {document.ContentTemplateSequence[0].TemplateIdentifier}" in statement
 
 
 def test_every_code_and_the_scheme_of_the_objects_are_stated(statement: str, results: list[Dataset]) -> None:

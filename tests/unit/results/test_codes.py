@@ -9,10 +9,11 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes as dictionaries
 from pydicom.sr.coding import Code
+from result_requests import with_embolism
 
 from dicom_node.records import ResultKind
 from dicom_node.results import ResultRequest, codes, write_results
-from inference.findings import Status
+from inference.findings import Presence, Status
 
 MakeRequest = Callable[..., ResultRequest]
 TABLE = {name: code for name, code in vars(codes).items() if isinstance(code, Code)}
@@ -42,6 +43,21 @@ CONTEXT_GROUPS = {
     "SUCCEEDED_WITHOUT_FINDINGS": 6047,
     "NONE_SUCCEEDED": 6047,
     "MEAN_ATTENUATION": 6141,
+    "IMAGING_MEASUREMENT_REPORT": 7021,
+    "BOUNDED_BY": 219,
+    "CERTAINTY_OF_FINDING": 6048,
+    "WIDTH": 7469,
+    "HEIGHT": 7469,
+    "DEPTH": 7469,
+    "AREA": 7469,
+    "MILLIMETRE": 7181,
+    "SQUARE_MILLIMETRE": 7181,
+    "PULMONARY_EMBOLISM": 6102,
+    "EMBOLUS": 7151,
+    "PULMONARY_ARTERY": 7151,
+    "PRESENT": 240,
+    "ABSENT": 240,
+    "UNDETERMINED": 240,
     "PERCENT": 7181,
     "HOUNSFIELD": 7181,
 }
@@ -112,11 +128,17 @@ def test_zone_codes_differ_and_fit() -> None:
     assert max(map(len, values)) <= 16
 
 
-@pytest.mark.parametrize("status", Status)
+@pytest.fixture(params=[*Status, *Presence])
+def request_of_any_outcome(request: pytest.FixtureRequest, make_request: MakeRequest) -> ResultRequest:
+    if isinstance(request.param, Presence):
+        return with_embolism(make_request(), request.param)
+    return make_request(request.param)
+
+
 def test_every_result_declares_the_private_scheme_where_it_uses_it(
-    make_request: MakeRequest, tmp_path: Path, status: Status
+    request_of_any_outcome: ResultRequest, tmp_path: Path
 ) -> None:
-    for written in write_results(make_request(status), tmp_path / "out"):
+    for written in write_results(request_of_any_outcome, tmp_path / "out"):
         result = dcmread(written.path)
         used = {code.scheme_designator for code in coded(result) if code.scheme_designator.startswith("99")}
         assert used == ({codes.PRIVATE_SCHEME} if written.kind is ResultKind.REPORT else set())
@@ -127,9 +149,8 @@ def test_every_result_declares_the_private_scheme_where_it_uses_it(
             assert scheme.CodingSchemeResponsibleOrganization == "dicom-node"
 
 
-@pytest.mark.parametrize("status", Status)
-def test_results_hold_no_code_from_outside_the_table(make_request: MakeRequest, tmp_path: Path, status: Status) -> None:
-    request = make_request(status)
+def test_results_hold_no_code_from_outside_the_table(request_of_any_outcome: ResultRequest, tmp_path: Path) -> None:
+    request = request_of_any_outcome
     zones = {codes.zone_score(zone.name) for score in request.findings.severity for zone in score.zones}
     known = {(code.scheme_designator, code.value, code.meaning) for code in {*TABLE.values(), *zones}}
     for result in write_results(request, tmp_path / "out"):

@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 from pydicom import dcmread
+from result_requests import with_embolism
 
 from dicom_node.records import ResultKind, Series, SeriesDecision
 from dicom_node.results import BUILDERS, ResultRequest, write_results
 from dicom_node.uids import IMPLEMENTATION_CLASS_UID
-from inference.findings import Status
+from inference.findings import Presence, Status
 
 MakeRequest = Callable[..., ResultRequest]
 EVERY_TEXT = [
@@ -49,6 +50,16 @@ STUDIES: dict[str, dict[str, Any]] = {
     },
     "identity removed": {"PatientIdentityRemoved": "YES"},
     "lossy": {"LossyImageCompression": "01"},
+    "embolism": {},
+    "embolism, enhanced": {"multi_frame": True},
+    "embolism, oblique": {"oblique": True, "downwards": True},
+    "embolism, no lungs found": {"regions": ()},
+    "no embolism": {},
+    "perhaps embolism, latin-1": {"SpecificCharacterSet": "ISO_IR 100", "PatientName": "Müller^Jörg"},
+}
+EMBOLISM = {study: Presence.PRESENT for study in STUDIES if study.startswith("embolism")} | {
+    "no embolism": Presence.ABSENT,
+    "perhaps embolism, latin-1": Presence.INDETERMINATE,
 }
 
 
@@ -64,6 +75,8 @@ def test_the_objects_of_any_study_are_valid_and_the_same_again(
     make_request: MakeRequest, tmp_path: Path, study: str
 ) -> None:
     request = make_request(**STUDIES[study])
+    if study in EMBOLISM:
+        request = with_embolism(request, EMBOLISM[study])
 
     first = write_results(request, tmp_path / "first")
     second = write_results(request, tmp_path / "second")
@@ -76,7 +89,7 @@ def test_the_objects_of_any_study_are_valid_and_the_same_again(
 
 
 def test_objects_belong_to_the_study_in_series_of_their_own(make_request: MakeRequest, tmp_path: Path) -> None:
-    request = make_request()
+    request = with_embolism(make_request(), lesions=True)
 
     written = write_results(request, tmp_path / "out")
 

@@ -4,6 +4,7 @@ Owns the encoding of generated patients (CT Image Storage, PS3.3 A.3; Segmentati
 and dates included, follows from the arguments: the same call writes the same study.
 """
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -16,12 +17,15 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian
 from pydicom.valuerep import DA, TM, format_number_as_ds
 
+from dicom_node.results import codes
 from dicom_node.results.regions import REGIONS
 from dicom_node.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, phantom_uid
 from inference.findings import Region
 from inference.phantoms import Phantom, chest_ct
+from inference.phantoms.clot_boxes import clot_boxes
+from inference.phantoms.ctpa import ctpa
 
-KINDS: Final = ("ct",)
+KINDS: Final = {"ct": chest_ct, "ctpa": ctpa}
 """The kinds of phantom that this version makes."""
 PATIENT_NAME: Final = "PHANTOM^CHEST"
 STUDY_DATE: Final = "20260101"
@@ -34,7 +38,11 @@ MAKER: Final = "dicom-node phantom"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PhantomStudy:
-    """What was written. ``folder`` holds the images, ``truth`` is the SEG with lungs and infected region."""
+    """What was written.
+
+    ``folder`` holds the images; ``truth`` is the SEG with lungs, infected region and, of an angiogram, emboli. Beside
+    that lies ``boxes.json`` then: of each instance the boxes around its emboli, as ``findings.json`` has them.
+    """
 
     folder: Path
     images: tuple[Path, ...]
@@ -59,8 +67,8 @@ def write_phantom_study(
     Raises ``ValueError`` for a kind, size or number of slices that there is no phantom of.
     """
     if kind not in KINDS:
-        raise ValueError(f"phantoms of kind {kind!r} are not in this version; it makes: {', '.join(KINDS)}")
-    phantom = chest_ct(seed=seed, slices=slices, size_px=size_px, normal=normal)
+        raise ValueError(f"there are no phantoms of kind {kind!r}; there are {', '.join(KINDS)}")
+    phantom = KINDS[kind](seed=seed, slices=slices, size_px=size_px, normal=normal)
     study = (kind, slices, size_px, seed, "normal" if normal else "diseased")
     out.mkdir(parents=True, exist_ok=True)
     images: list[Dataset] = []
@@ -74,6 +82,9 @@ def write_phantom_study(
     truth = (out / "truth" if truth_folder is None else truth_folder) / "truth.dcm"
     truth.parent.mkdir(parents=True, exist_ok=True)
     _truth(phantom, images, study).save_as(truth)
+    if phantom.clots is not None:
+        boxes = _boxes(phantom.clots, images, pixel_mm=phantom.volume.spacing_xyz_mm[0])
+        truth.with_name("boxes.json").write_text(json.dumps(boxes, indent=1) + "\n", encoding="utf-8")
     return PhantomStudy(
         folder=out,
         images=tuple(paths),
@@ -92,6 +103,8 @@ def _image(phantom: Phantom, k: int, study: tuple[str | int, ...]) -> Dataset:
     _patient_and_study(image, study)
     _series(image, study)
     _geometry(image, phantom, k)
+    if phantom.clots is not None:
+        image.ContrastBolusAgent = "Synthetic contrast"
     _pixels(image, phantom.volume.array_zyx[k])
     return image
 
@@ -118,7 +131,8 @@ def _patient_and_study(image: Dataset, study: tuple[str | int, ...]) -> None:
     image.StudyID = str(seed)[-16:]
     image.AccessionNumber = ""
     image.ReferringPhysicianName = ""
-    image.StudyDescription = f"Synthetic chest CT, {health}, {slices} x {size_px}"
+    what = "chest CT" if kind == "ct" else "CTPA"
+    image.StudyDescription = f"Synthetic {what}, {health}, {slices} x {size_px}"
 
 
 def _series(image: Dataset, study: tuple[str | int, ...]) -> None:
@@ -127,7 +141,7 @@ def _series(image: Dataset, study: tuple[str | int, ...]) -> None:
     image.SeriesNumber = 2
     image.SeriesDate = image.AcquisitionDate = image.ContentDate = STUDY_DATE
     image.SeriesTime = image.AcquisitionTime = image.ContentTime = "120100"
-    image.SeriesDescription = "Chest, synthetic phantom"
+    image.SeriesDescription = "Chest, synthetic phantom" if study[0] == "ct" else "CT pulmonary angiogram, phantom"
     image.BodyPartExamined = "CHEST"
     image.PatientPosition = "HFS"
     image.ProtocolName = "Phantom"
@@ -171,32 +185,43 @@ def _pixels(image: Dataset, slice_hu: NDArray[np.int16]) -> None:
     image.PixelData = stored.astype("<i2").tobytes()
 
 
+def _boxes(clots: NDArray[np.bool_], images: list[Dataset], *, pixel_mm: float) -> dict[str, list[list[float]]]:
+    """SOP Instance UID → boxes left, top, right, bottom, in pixels from outer corner to outer corner."""
+    found = ((image, clot_boxes(one, pixel_mm=pixel_mm)) for image, one in zip(images, clots, strict=True))
+    return {str(image.SOPInstanceUID): boxes.tolist() for image, boxes in found if len(boxes)}
+
+
 def _truth(phantom: Phantom, images: list[Dataset], study: tuple[str | int, ...]) -> Segmentation:
-    """Left lung, right lung and infected region, one segment each; a region without voxels has no frames."""
+    """Lungs, infected region and emboli, one segment each; a region without voxels has no frames."""
     masks = {
         Region.LEFT_LUNG: phantom.left_lung,
         Region.RIGHT_LUNG: phantom.right_lung,
         Region.INFECTED_REGION: phantom.infected,
     }
     described = [region for region in REGIONS if masks[region.region].any()]
+    pixels = [masks[region.region] for region in described]
+    segments = [
+        SegmentDescription(
+            segment_number=number,
+            segment_label=region.label,
+            segmented_property_category=region.category,
+            segmented_property_type=region.type,
+            algorithm_type=SegmentAlgorithmTypeValues.MANUAL,
+            anatomic_regions=[region.anatomic_region],
+            tracking_id=f"phantom {region.region.value}",
+            tracking_uid=phantom_uid(*study, "tracking", region.region.value),
+            display_color=CIELabColor.from_rgb(*region.colour_rgb),
+        )
+        for number, region in enumerate(described, start=1)
+    ]
+    if phantom.clots is not None and phantom.clots.any():
+        pixels.append(phantom.clots)
+        segments.append(_emboli(len(pixels), study))
     segmentation = Segmentation(
         source_images=images,
-        pixel_array=np.stack([masks[region.region] for region in described], axis=-1),
+        pixel_array=np.stack(pixels, axis=-1),
         segmentation_type=SegmentationTypeValues.BINARY,
-        segment_descriptions=[
-            SegmentDescription(
-                segment_number=number,
-                segment_label=region.label,
-                segmented_property_category=region.category,
-                segmented_property_type=region.type,
-                algorithm_type=SegmentAlgorithmTypeValues.MANUAL,
-                anatomic_regions=[region.anatomic_region],
-                tracking_id=f"phantom {region.region.value}",
-                tracking_uid=phantom_uid(*study, "tracking", region.region.value),
-                display_color=CIELabColor.from_rgb(*region.colour_rgb),
-            )
-            for number, region in enumerate(described, start=1)
-        ],
+        segment_descriptions=segments,
         series_instance_uid=phantom_uid(*study, "truth series"),
         series_number=100,
         sop_instance_uid=phantom_uid(*study, "truth"),
@@ -213,6 +238,20 @@ def _truth(phantom: Phantom, images: list[Dataset], study: tuple[str | int, ...]
     segmentation.SeriesDescription = "Truth of the phantom"
     _date(segmentation, study)
     return segmentation
+
+
+def _emboli(number: int, study: tuple[str | int, ...]) -> SegmentDescription:
+    return SegmentDescription(
+        segment_number=number,
+        segment_label="Pulmonary emboli",
+        segmented_property_category=codes.MORPHOLOGICALLY_ABNORMAL,
+        segmented_property_type=codes.EMBOLUS,
+        algorithm_type=SegmentAlgorithmTypeValues.MANUAL,
+        anatomic_regions=[codes.PULMONARY_ARTERY],
+        tracking_id="phantom emboli",
+        tracking_uid=phantom_uid(*study, "tracking", "emboli"),
+        display_color=CIELabColor.from_rgb(255, 80, 80),
+    )
 
 
 def _date(segmentation: Segmentation, study: tuple[str | int, ...]) -> None:

@@ -40,7 +40,8 @@ class Phantom:
     """A synthetic chest CT and what is true of it; all masks are bool in the shape of ``volume.array_zyx``.
 
     Lungs hold their lesions but not the large vessels and airways of the hilum, as people outline them.
-    ``infected`` lies inside the lungs.
+    ``infected`` lies inside the lungs. ``clots`` lie in the pulmonary arteries, in the lungs or not; ``None`` where
+    nobody can tell, because the arteries hold no contrast.
     """
 
     volume: Volume
@@ -49,6 +50,7 @@ class Phantom:
     infected: NDArray[np.bool_]
     slice_thickness_mm: float
     """What a slice averages; less than the distance of slices where that is large."""
+    clots: NDArray[np.bool_] | None = None
 
 
 def chest_ct(*, seed: int, slices: int = 60, size_px: int = 512, normal: bool = False) -> Phantom:

@@ -66,17 +66,22 @@ class SlicePainter:
         ground_glass, consolidation = self._enlarged(lesions.ground_glass), self._enlarged(lesions.consolidation)
         lung = self._lung(grid, z, ground_glass, self._enlarged(lesions.opacity), consolidation)
 
-        vessels = self._tubes(self.trees.vessels, z, widen_mm=0.0) * share
+        vessels = self.tubes(self.trees.vessels, z, widen_mm=0.0) * share
         lung += vessels * (BLOOD_HU - lung)
         hu = self._enlarged(self._surroundings(grid, z))
         hu = hu + share * (lung - hu)
         beside_heart = np.clip(self._enlarged(self.anatomy.heart_surface(grid.x, grid.y, z)), 0, 1)
-        hu += beside_heart * self._tubes(self.trees.airways, z, widen_mm=0.5) * (AIRWAY_WALL_HU - hu)
-        hu += beside_heart * self._tubes(self.trees.airways, z, widen_mm=0.0) * (AIR_HU - hu)
+        hu += beside_heart * self.tubes(self.trees.airways, z, widen_mm=0.5) * (AIRWAY_WALL_HU - hu)
+        hu += beside_heart * self.tubes(self.trees.airways, z, widen_mm=0.0) * (AIR_HU - hu)
 
         left, right = (distance < 0 for distance in distances)
         diseased = (ground_glass > 0.5) | (consolidation > 0.5)
         return PaintedSlice(hu=hu, left_lung=left, right_lung=right, infected=diseased & (left | right))
+
+    def wobble_at(self, z: float) -> Array:
+        """Slow noise over the whole picture, of standard deviation 1."""
+        grid = self._grid(COARSE_PX // 4)
+        return self._enlarged(self.anatomy.wobble.at(grid.x, grid.y, z))
 
     def _grid(self, pixels: int) -> Grid:
         return Grid.covering(width_mm=self.scanner.field_of_view_mm, centre_mm=self.scanner.centre_mm, pixels=pixels)
@@ -104,7 +109,7 @@ class SlicePainter:
         field = self.septa.at(grid.x, grid.y, z)
         return self._enlarged(np.clip(1 - np.abs(field) / np.float32(0.22), 0, 1))
 
-    def _tubes(self, tubes: Segments, z: float, *, widen_mm: float) -> Array:
+    def tubes(self, tubes: Segments, z: float, *, widen_mm: float) -> Array:
         """Share of each pixel that tubes fill, averaged over the slice's thickness."""
         half_mm, radii = self.thickness_mm / 2, tubes.radii_mm + widen_mm
         z_ends = tubes.ends_mm[:, :, 2]

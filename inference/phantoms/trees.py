@@ -26,10 +26,14 @@ _STEP = 0.42
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Segments:
-    """Straight pieces of tubes: ``ends_mm`` (pieces, 2, 3), ``radii_mm`` (pieces,)."""
+    """Straight pieces of tubes: ``ends_mm`` (pieces, 2, 3), ``radii_mm`` (pieces,).
+
+    ``parents`` (pieces,): index of the piece that feeds each; −1 where a tree begins.
+    """
 
     ends_mm: NDArray[np.float64]
     radii_mm: NDArray[np.float64]
+    parents: NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,18 +48,31 @@ def grow_trees(anatomy: Anatomy, rng: np.random.Generator) -> Trees:
     """Arteries, veins and airways of both lungs, with trachea and main bronchi."""
     vessels: list[Segments] = []
     airways = [_trachea(anatomy)]
-    for side, points in zip((1.0, -1.0), _points_in_lungs(anatomy, rng), strict=True):
+    for side, points in zip((1.0, -1.0), points_in_lungs(anatomy, rng), strict=True):
         z = anatomy.carina_z_mm - 14.0
         for root in ((side * 34.0, 4.0, z), (side * 30.0, 14.0, z - 18.0)):
             tips = points[rng.choice(len(points), VESSEL_TIPS)]
-            vessels.append(_grow(np.array(root), tips, VESSEL_TIP_MM, rng))
-        tips = points[rng.choice(len(points), AIRWAY_TIPS)]
-        inner = np.array((side * 34.0, 8.0, z)) + 0.62 * (tips - np.array((side * 34.0, 8.0, z)))
-        airways.append(_grow(np.array((side * 34.0, 8.0, z)), inner, AIRWAY_TIP_MM, rng))
-    return Trees(vessels=_joined(vessels), airways=_joined(airways))
+            vessels.append(grow(np.array(root), tips, VESSEL_TIP_MM, rng))
+        airways.append(_grow_airways_of(points, np.array((side * 34.0, 8.0, z)), rng))
+    return Trees(vessels=joined(vessels), airways=joined(airways))
 
 
-def _points_in_lungs(anatomy: Anatomy, rng: np.random.Generator) -> list[NDArray[np.float64]]:
+def grow_airways(anatomy: Anatomy, rng: np.random.Generator) -> Segments:
+    """Airways of both lungs, with trachea and main bronchi."""
+    airways = [_trachea(anatomy)]
+    z = anatomy.carina_z_mm - 14.0
+    for side, points in zip((1.0, -1.0), points_in_lungs(anatomy, rng), strict=True):
+        airways.append(_grow_airways_of(points, np.array((side * 34.0, 8.0, z)), rng))
+    return joined(airways)
+
+
+def _grow_airways_of(points: NDArray[np.float64], root: NDArray[np.float64], rng: np.random.Generator) -> Segments:
+    """Airways of the lung with these points."""
+    tips = points[rng.choice(len(points), AIRWAY_TIPS)]
+    return grow(root, root + 0.62 * (tips - root), AIRWAY_TIP_MM, rng)
+
+
+def points_in_lungs(anatomy: Anatomy, rng: np.random.Generator) -> list[NDArray[np.float64]]:
     """Random points of the left and of the right lung, evenly spread."""
     grid = Grid.covering(width_mm=300.0, centre_mm=(0.0, 0.0), pixels=60)
     found: tuple[list[NDArray[np.float64]], list[NDArray[np.float64]]] = ([], [])
@@ -66,24 +83,50 @@ def _points_in_lungs(anatomy: Anatomy, rng: np.random.Generator) -> list[NDArray
     return [np.concatenate(points) + rng.uniform(-2.5, 2.5, (sum(map(len, points)), 3)) for points in found]
 
 
-def _grow(root: NDArray[np.float64], tips: NDArray[np.float64], tip_mm: float, rng: np.random.Generator) -> Segments:
+def grow(
+    root: NDArray[np.float64],
+    tips: NDArray[np.float64],
+    tip_mm: float,
+    rng: np.random.Generator,
+    *,
+    exponent: float = MURRAY_EXPONENT,
+) -> Segments:
+    """One tree from ``root`` (3,) to ``tips`` (tips, 3), in mm. A branch is two pieces, with a bend between."""
     ends: list[NDArray[np.float64]] = []
     radii: list[float] = []
-    waiting = [(root, tips)]
+    parents: list[int] = []
+    waiting = [(root, tips, -1)]
     while waiting:
-        start, points = waiting.pop()
+        start, points, parent = waiting.pop()
         middle = points.mean(axis=0)
         reach = 1.0 if len(points) == 1 else _STEP
         end = start + reach * (middle - start)
         bend = (start + end) / 2 + rng.normal(scale=0.06 * np.linalg.norm(end - start), size=3)
+        parents += [parent, len(ends)]
         ends += [np.stack([start, bend]), np.stack([bend, end])]
-        radii += [tip_mm * len(points) ** (1 / MURRAY_EXPONENT)] * 2
+        radii += [tip_mm * len(points) ** (1 / exponent)] * 2
         if len(points) > 1:
             axis = np.linalg.svd(points - middle, full_matrices=False)[2][0]
             order = np.argsort(points @ axis)
             cut = max(1, min(len(points) - 1, round(len(points) * rng.uniform(0.35, 0.65))))
-            waiting += [(end, points[order[:cut]]), (end, points[order[cut:]])]
-    return Segments(ends_mm=np.stack(ends), radii_mm=np.array(radii))
+            last = len(ends) - 1
+            waiting += [(end, points[order[:cut]], last), (end, points[order[cut:]], last)]
+    return Segments(ends_mm=np.stack(ends), radii_mm=np.array(radii), parents=np.array(parents))
+
+
+def joined(parts: list[Segments]) -> Segments:
+    """All pieces in one; every part keeps its own beginning."""
+    firsts = np.cumsum([0, *(len(part.radii_mm) for part in parts)])
+    return Segments(
+        ends_mm=np.concatenate([part.ends_mm for part in parts]),
+        radii_mm=np.concatenate([part.radii_mm for part in parts]),
+        parents=np.concatenate(
+            [
+                np.where(part.parents < 0, -1, part.parents + first)
+                for part, first in zip(parts, firsts[:-1], strict=True)
+            ]
+        ),
+    )
 
 
 def _trachea(anatomy: Anatomy) -> Segments:
@@ -92,11 +135,6 @@ def _trachea(anatomy: Anatomy) -> Segments:
     top = np.array((-2.0, -6.0, 170.0))
     ends = [(top, carina), (carina, (-34.0, 8.0, carina[2] - 14.0)), (carina, (34.0, 8.0, carina[2] - 14.0))]
     radii = np.array((8.5, 6.5, 5.8)) * anatomy.size
-    return Segments(ends_mm=np.array([np.stack([a, np.asarray(b)]) for a, b in ends]), radii_mm=radii)
-
-
-def _joined(parts: list[Segments]) -> Segments:
     return Segments(
-        ends_mm=np.concatenate([part.ends_mm for part in parts]),
-        radii_mm=np.concatenate([part.radii_mm for part in parts]),
+        ends_mm=np.array([np.stack([a, np.asarray(b)]) for a, b in ends]), radii_mm=radii, parents=np.array((-1, 0, 0))
     )

@@ -1,5 +1,6 @@
 """The phantom as DICOM: valid by an independent validator, in its place, its truth read back as it was."""
 
+import json
 import subprocess
 from pathlib import Path
 
@@ -109,9 +110,35 @@ def test_the_command_writes_a_study_and_says_where(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "out" / "truth").iterdir()] == ["truth.dcm"]
 
 
-def test_a_ctpa_phantom_is_announced_for_later(tmp_path: Path) -> None:
-    done = CliRunner().invoke(phantom_command, [str(tmp_path), "--kind", "ctpa"])
-    assert done.exit_code == 2
-    assert "not in this version" in done.output
-    with pytest.raises(ValueError, match="not in this version"):
-        write_phantom_study(tmp_path, kind="ctpa", slices=10, size_px=64, seed=1)
+@pytest.fixture(scope="module")
+def angiogram(tmp_path_factory: pytest.TempPathFactory) -> PhantomStudy:
+    out = tmp_path_factory.mktemp("angiogram")
+    return write_phantom_study(out, kind="ctpa", slices=40, size_px=128, seed=1)
+
+
+def test_an_angiogram_is_valid_with_its_emboli_as_a_segment(angiogram: PhantomStudy) -> None:
+    for path in (angiogram.images[0], angiogram.truth):
+        assert _errors(path) == []
+    truth = hd.seg.segread(angiogram.truth)
+    number = truth.number_of_segments
+    described = truth.get_segment_description(number)
+    assert (described.segment_label, described.segmented_property_type.value) == ("Pulmonary emboli", "55584005")
+    uids = [pydicom.dcmread(path, stop_before_pixels=True).SOPInstanceUID for path in angiogram.images]
+    pixels = truth.get_pixels_by_source_instance(uids, segment_numbers=[number], assert_missing_frames_are_empty=True)
+    assert np.array_equal(pixels[..., 0] > 0, angiogram.phantom.clots)
+
+
+def test_boxes_of_an_angiogram_frame_its_emboli(angiogram: PhantomStudy) -> None:
+    boxes = json.loads((angiogram.truth.parent / "boxes.json").read_text(encoding="utf-8"))
+    assert boxes
+    order = [str(pydicom.dcmread(path, stop_before_pixels=True).SOPInstanceUID) for path in angiogram.images]
+    for uid, found in boxes.items():
+        clots = angiogram.phantom.clots[order.index(uid)]
+        for left, top, right, bottom in np.array(found, int):
+            inside = clots[top:bottom, left:right]
+            assert all(edge.any() for edge in (inside[0], inside[-1], inside[:, 0], inside[:, -1]))
+
+
+def test_an_unknown_kind_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no phantoms of kind 'mr'; there are ct, ctpa"):
+        write_phantom_study(tmp_path, kind="mr", slices=10, size_px=64, seed=1)

@@ -2,6 +2,7 @@
 
 import importlib
 import threading
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 
@@ -25,8 +26,10 @@ from dicom_node.routing import load_rules
 from dicom_node.settings import EngineSettings, NodeSettings
 from dicom_node.spool import FileSpool
 from dicom_node.web.api import create_api
+from dicom_node.web.console import create_console
 from dicom_node.web.server import WebServer
 from inference.engines.base import Engine, EngineError, run_canary
+from inference.findings import ModelIdentity
 from inference.models import MODELS
 
 log = structlog.get_logger(__name__)
@@ -112,9 +115,12 @@ class Node:
         )
         self._reconciler = Reconciler(jobs=jobs, durable=self._durable)
         readiness = {"index": self._ask_index, "models": self._ask_models, "completeness": self._ask_watch}
-        self._web = WebServer(
-            create_api(overview=Overview(database), readiness=readiness, version=software_version()), settings.web
+        overview = Overview(database)
+        api = create_api(overview=overview, readiness=readiness, version=software_version())
+        api.include_router(
+            create_console(overview=overview, readiness=readiness, models=self._models, version=software_version())
         )
+        self._web = WebServer(api, settings.web)
 
     @property
     def dicom_port(self) -> int:
@@ -182,6 +188,14 @@ class Node:
 
     def _ask_models(self) -> str:
         return "ok" if self._engine_warm.is_set() else "models are still loading, or failed to (see the log)"
+
+    def _models(self) -> tuple[ModelIdentity, ...]:
+        """Those that can be read; what is wrong with the others stands in the log and in the health checks."""
+        found = []
+        for model in MODELS:
+            with suppress(EngineError):
+                found.append(self._analyst.engine.identity(model.spec))
+        return tuple(found)
 
     def _ask_watch(self) -> str:
         return "ok" if self._watch.alive() else "the completeness watch has stopped: restart the node"

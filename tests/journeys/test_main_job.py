@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import highdicom as hd
+import httpx
 import pydicom
 import pytest
 
@@ -121,17 +122,24 @@ def test_destination_that_comes_back_gets_everything(tmp_path: Path) -> None:
             assert sorted(orthanc.modalities_of(study.study_uid)) == ["KO", "OT", "SEG", "SR"]
 
 
-def test_log_has_json_lines_and_no_patient(tmp_path: Path) -> None:
+def test_log_and_console_tell_of_the_study_and_not_of_the_patient(tmp_path: Path) -> None:
     study = generated(tmp_path, slices=48, size_px=128, seed=4, normal=True)
     header = pydicom.dcmread(next(study.folder.glob("*.dcm")), stop_before_pixels=True)
     with NodeProcess(tmp_path / "node", ["--settle", "0.5"]) as node:
         send_with_dcmtk(study.folder, node.dicom_port, "-xe")
         node.wait_until_settled(study.study_uid, timeout_s=60)
+        console = "".join(
+            httpx.get(f"http://127.0.0.1:{node.web_port}{path}").text for path in ("/", f"/studies/{study.study_uid}")
+        )
         assert node.stop() == 0
     log = node.log.read_text()
     assert '"event": "study_analysed"' in log
+    assert console.count("Research use only") == 2
+    assert "lungs_unet" in console
+    assert study.study_uid in console
     for secret in (str(header.PatientName), header.PatientID):
         assert secret not in log
+        assert secret not in console
     names = {path.name for path in node.data_dir.rglob("*")}
     assert not any(header.PatientID in name for name in names)
 

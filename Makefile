@@ -8,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: install demo viewer test check bench serve train-env system-packages ohif clean
+.PHONY: install demo viewer test check bench geometry serve train-env system-packages ohif clean
 
 install: $(VENV)/.node
 
@@ -53,6 +53,10 @@ test: $(VENV)/.dev $(VENV)/.training system-packages ohif
 
 bench: $(VENV)/.dev system-packages
 	$(BIN)/python -m benchmarks
+
+# Where voxels lie, in every geometry: a painted phantom through a real node, read back by others; docs/geometry.md.
+geometry: $(VENV)/.dev system-packages
+	$(BIN)/python -m benchmarks.geometry
 
 # dcmtk, Orthanc with DICOMweb and Python, dicom3tools, nginx and Chromium, from Debian or Ubuntu.
 system-packages:

@@ -26,14 +26,18 @@ Answer = Any
 class NodeProcess:
     """``dicom-node serve`` on loopback with free ports; its log goes to ``data_dir/../<name>.log``, appended.
 
-    A context manager: the node is stopped at the end of the block. ``arguments`` are further flags of ``serve``.
+    A context manager: the node is stopped at the end of the block. ``arguments`` are further flags of ``serve``;
+    ``module`` is what Python runs in place of the command.
     """
 
-    def __init__(self, data_dir: Path, arguments: Sequence[str] = (), *, port: int = 0) -> None:
+    def __init__(
+        self, data_dir: Path, arguments: Sequence[str] = (), *, port: int = 0, module: str = "dicom_node"
+    ) -> None:
         data_dir.parent.mkdir(parents=True, exist_ok=True)
         self.data_dir = data_dir
         self.log = data_dir.with_suffix(".log")
         self._arguments = tuple(arguments)
+        self._module = module
         self.dicom_port = port
         self.web_port = 0
         self._process: subprocess.Popen[bytes] | None = None
@@ -53,7 +57,7 @@ class NodeProcess:
         """
         offset = self.log.stat().st_size if self.log.exists() else 0
         command = [
-            sys.executable, "-m", "dicom_node", "serve", "--data-dir", str(self.data_dir), "--bind", "127.0.0.1",
+            sys.executable, "-m", self._module, "serve", "--data-dir", str(self.data_dir), "--bind", "127.0.0.1",
             "--port", str(self.dicom_port), "--web-port", "0", *self._arguments,
         ]  # fmt: skip
         with self.log.open("ab") as log:

@@ -104,7 +104,7 @@ def _report(out: Path, findings: dict[str, Any], dice: dict[str, float], receive
         *((f"Dice {name}", f"{value:.3f} against the phantom's truth") for name, value in dice.items()),
         *(("model", f"{one['name']} {one['version']} ({one['digest'][:12]})") for one in findings["models"]),
     ]  # fmt: skip
-    click.echo("\nWhat the archive received: SEG, SR and a picture. Research use only; not a medical device.\n")
+    click.echo("\nWhat the archive received: SEG, SR, picture, key images. Research use only; not a medical device.\n")
     for name, value in rows:
         click.echo(f"  {name:<24}{value}")
     click.echo("")

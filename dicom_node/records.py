@@ -134,7 +134,7 @@ class StudyState(Enum):
     DELIVERING = "delivering"
     """Results are written; at least one destination has not taken all of them yet."""
     DONE = "done"
-    """Every destination has taken every result."""
+    """Every destination has taken every result, or another in its place."""
     FAILED = "failed"
     """Parked: an operator has to act. The reason is stored."""
 

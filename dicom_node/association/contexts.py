@@ -51,6 +51,8 @@ TRANSFER_SYNTAXES: tuple[uid.UID, ...] = (
     uid.JPEG2000Lossless,
     uid.JPEG2000,
     uid.HTJ2KLossless,
+    uid.HTJ2KLosslessRPCL,
+    uid.HTJ2K,
     uid.RLELossless,
     uid.JPEGBaseline8Bit,
     uid.JPEGExtended12Bit,

@@ -13,7 +13,9 @@ from pydicom.uid import (
     UID,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
+    HTJ2K,
     HTJ2KLossless,
+    HTJ2KLosslessRPCL,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGLosslessSV1,
@@ -56,7 +58,9 @@ CODECS = [
     pytest.param(JPEGLosslessSV1, jpeg_lossless, id="JPEG Lossless"),
     pytest.param(JPEGLSLossless, jpeg_ls, id="JPEG-LS"),
     pytest.param(JPEG2000Lossless, jpeg_2000, id="JPEG 2000"),
-    pytest.param(HTJ2KLossless, high_throughput, id="HTJ2K"),
+    pytest.param(HTJ2KLossless, high_throughput, id="HTJ2K Lossless"),
+    pytest.param(HTJ2KLosslessRPCL, high_throughput, id="HTJ2K Lossless RPCL"),
+    pytest.param(HTJ2K, high_throughput, id="HTJ2K"),
     pytest.param(RLELossless, rle, id="RLE"),
 ]
 

@@ -5,9 +5,10 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+from result_requests import EMBOLI, with_embolism
 
 from dicom_node.results import ResultRequest, findings_document
-from inference.findings import Status
+from inference.findings import Presence, Status
 
 MakeRequest = Callable[..., ResultRequest]
 
@@ -36,6 +37,50 @@ def test_a_positive_study(make_request: MakeRequest) -> None:
     assert "ct_severity_score" not in severity
     assert found["timings_s"] == {"lungs_unet": 1.25, "infection_unet": 1.5}
     assert found["decisions"][0]["reason"].startswith("chosen")
+
+
+def test_a_study_with_emboli(make_request: MakeRequest) -> None:
+    request = with_embolism(make_request())
+
+    found = document(request)
+
+    assert (found["pipeline"], found["status"]) == ("pulmonary_embolism", "positive")
+    assert found["classification"] == {"pulmonary_embolism": {"presence": "present", "probability": 0.934}}
+    assert (found["lesions"], found["severity"]) == (None, None), "nobody looked for them"
+    embolism = found["embolism"]
+    assert embolism["probability"] == 0.934
+    assert [one["sop_uid"] for one in embolism["slices"]] == [source.sop_instance_uid for source in request.sources]
+    assert embolism["slices"][2]["probability"] == 0.06
+    first, second = embolism["emboli"]
+    assert (first["number"], first["side"], first["probability"]) == (1, "right", 0.87)
+    assert (second["side"], second["extent_xyz_mm"]) == (None, [11.2, 11.2, 10.0])
+    assert [box["sop_uid"] for box in first["boxes"]] == [request.sources[k].sop_instance_uid for k in (7, 8, 9)]
+    assert first["boxes"][0]["box_xyxy_px"] == [14.25, 20.5, 18.75, 23.0]
+    assert (first["boxes"][0]["score"], first["boxes"][0]["frame"]) == (0.61, 1)
+    uids = [one["tracking_uid"] for one in (first, second, *first["boxes"], *second["boxes"])]
+    assert len(set(uids)) == len(EMBOLI) + 4
+
+
+def test_boxes_on_a_multi_frame_image_name_their_frames(make_request: MakeRequest) -> None:
+    request = with_embolism(make_request(multi_frame=True))
+
+    (first, _) = document(request)["embolism"]["emboli"]
+
+    assert [box["frame"] for box in first["boxes"]] == [request.sources[k].frame_number for k in (7, 8, 9)]
+
+
+def test_a_study_without_embolism_says_so_and_lists_none(make_request: MakeRequest) -> None:
+    found = document(with_embolism(make_request(), Presence.ABSENT))
+
+    assert found["status"] == "negative"
+    assert found["classification"]["pulmonary_embolism"]["presence"] == "absent"
+    assert (found["embolism"]["probability"], found["embolism"]["emboli"]) == (0.031, [])
+
+
+def test_where_nobody_looked_for_emboli_there_is_no_embolism(make_request: MakeRequest) -> None:
+    found = document(make_request())
+
+    assert (found["classification"], found["embolism"]) == (None, None)
 
 
 def test_a_negative_study_has_zeros(make_request: MakeRequest) -> None:

@@ -3,17 +3,19 @@
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
+from result_requests import EMBOLI, with_embolism
 
-from dicom_node.results import ResultRequest
+from dicom_node.results import ResultRequest, wording
 from dicom_node.results.part10 import write_part10
 from dicom_node.results.report import build_report
 from dicom_node.results.study_header import read_study_header
-from inference.findings import Status
+from inference.findings import Presence, Status
 
 MakeRequest = Callable[..., ResultRequest]
 
@@ -163,3 +165,78 @@ def test_dcmtk_reads_it(make_request: MakeRequest, tmp_path: Path, status: Statu
     assert "Diagnostic Imaging Report" in done.stdout
     assert "W: " not in done.stderr
     assert "E: " not in done.stderr
+
+
+def test_a_study_with_emboli_names_each_with_side_slices_and_extent(make_request: MakeRequest, tmp_path: Path) -> None:
+    lines = list(printed(report(with_embolism(make_request()), tmp_path / "out")))
+
+    assert lines[:4] == [
+        "Summary",
+        "Overall Assessment: Positive",
+        "Conclusion: Positive: pulmonary embolism found by the model, probability 93 %.",
+        "Conclusion: 2 emboli marked: right lung 1, side not determined 1.",
+    ]
+    first = lines.index("Findings")
+    assert lines[first + 1 : first + 3] == ["Pulmonary embolism: Present", "Probability: 93.4 %"]
+    emboli = lines.index("Embolus")
+    assert lines[emboli : emboli + 15] == [
+        "Embolus",
+        "Lesion Identifier: 1: right lung, 28 x 17 x 30 mm, images 15-17",
+        "Probability: 87 %",
+        "Width: 28 mm",
+        "Height: 16.8 mm",
+        "Depth: 30 mm",
+        "Finding Site: Pulmonary artery",
+        "Laterality: Right",
+        "Embolus",
+        "Lesion Identifier: 2: side not determined, 11 x 11 x 10 mm, image 16",
+        "Probability: 52 %",
+        "Width: 11.2 mm",
+        "Height: 11.2 mm",
+        "Depth: 10 mm",
+        "Finding Site: Pulmonary artery",
+    ]
+    assert any(line.startswith("Comment: Probabilities are scores of the model") for line in lines)
+    assert any("Research use only. Not a medical device." in line for line in lines)
+    assert not any("opacity" in line for line in lines), "nobody looked for lesions"
+
+
+@pytest.mark.parametrize(
+    ("presence", "coded", "assessment", "conclusion"),
+    [
+        (Presence.ABSENT, "Absent", "Negative", "Negative: no pulmonary embolism found by the model, probability 3 %."),
+        (
+            Presence.INDETERMINATE,
+            "Undetermined",
+            "Undetermined",
+            "Indeterminate: pulmonary embolism neither found nor excluded by the model, probability 45 %.",
+        ),
+    ],
+)
+def test_what_was_not_found_is_said_as_well(
+    make_request: MakeRequest, tmp_path: Path, presence: Presence, coded: str, assessment: str, conclusion: str
+) -> None:
+    lines = list(printed(report(with_embolism(make_request(), presence), tmp_path / "out")))
+
+    assert f"Overall Assessment: {assessment}" in lines
+    assert f"Conclusion: {conclusion}" in lines
+    assert f"Pulmonary embolism: {coded}" in lines
+
+
+def test_the_most_probable_emboli_are_listed_and_the_others_counted(make_request: MakeRequest, tmp_path: Path) -> None:
+    request = with_embolism(make_request())
+    many = tuple(replace(EMBOLI[1], number=number) for number in range(1, 31))
+    request = replace(request, findings=replace(request.findings, emboli=many))
+
+    lines = list(printed(report(request, tmp_path / "out")))
+
+    assert lines.count("Embolus") == 20
+    assert "Comment: 10 less probable emboli not listed." in lines
+
+
+@pytest.mark.parametrize(
+    ("share", "said"),
+    [(0.0, "0 %"), (0.001, "<1 %"), (0.126, "13 %"), (0.994, "99 %"), (0.9951, ">99 %"), (1, ">99 %")],
+)
+def test_no_probability_reads_as_certainty(share: float, said: str) -> None:
+    assert wording.probability(share) == said

@@ -15,22 +15,20 @@ from highdicom.ko import KeyObjectSelectionDocument
 from highdicom.sr import (
     ContainerContentItem,
     ContentSequence,
-    DeviceObserverIdentifyingAttributes,
     ImageContentItem,
     LanguageOfContentItemAndDescendants,
-    ObserverContext,
 )
 from pydicom.dataset import Dataset
 
 from dicom_node.records import ResultKind
 from dicom_node.results import codes, wording
 from dicom_node.results.content_items import CONTAINS, concept, text
+from dicom_node.results.document_context import device_observer, stand_in_for
 from dicom_node.results.key_slices import head_first, key_slices
 from dicom_node.results.picture import COLUMNS, ROWS
-from dicom_node.results.provenance import MANUFACTURER, MODEL_NAME, serial_number, sign, stand_in
+from dicom_node.results.provenance import MANUFACTURER, sign
 from dicom_node.results.request import ResultRequest
 from dicom_node.results.study_header import StudyHeader
-from dicom_node.uids import device_uid
 from inference.findings import Region, Status
 
 REGION_SLICES: Final = COLUMNS * ROWS
@@ -49,17 +47,18 @@ def build_key_objects(request: ResultRequest, header: StudyHeader) -> Dataset | 
     slices = head_first(sorted({*region, *emboli}), volume.index_to_patient)
     if not slices:
         return None
+    facts = request.source_facts
     root = ContainerContentItem(name=concept(codes.OF_INTEREST), template_id=TEMPLATE, is_content_continuous=False)
     root.ContentSequence = ContentSequence(
         [
             *LanguageOfContentItemAndDescendants(concept(codes.ENGLISH)),
-            *_observer(request),
+            *device_observer(request),
             text(codes.KEY_OBJECT_DESCRIPTION, _description(len(region), len(emboli))),
             *(_reference(request, k) for k in slices),
         ]
     )
     document = KeyObjectSelectionDocument(
-        evidence=[_evidence(request, k) for k in _one_an_instance(request, slices)],
+        evidence=[stand_in_for(request, facts[k]) for k in _one_an_instance(request, slices)],
         content=ContentSequence([root], is_root=True),  # type: ignore[arg-type]  # it reads the root item only
         series_instance_uid=request.uid("key_objects/series"),
         series_number=1,
@@ -99,19 +98,6 @@ def _description(region_slices: int, embolus_slices: int) -> str:
     return " ".join([*reasons, f"Chosen by {MANUFACTURER}.", wording.RESEARCH_USE_LONG])
 
 
-def _observer(request: ResultRequest) -> ObserverContext:
-    return ObserverContext(
-        observer_type=concept(codes.DEVICE),
-        observer_identifying_attributes=DeviceObserverIdentifyingAttributes(
-            uid=device_uid(request.settings_digest),
-            name=MODEL_NAME,
-            manufacturer_name=MANUFACTURER,
-            model_name=MODEL_NAME,
-            serial_number=serial_number(request),
-        ),
-    )
-
-
 def _reference(request: ResultRequest, k: int) -> ImageContentItem:
     source = request.sources[k]
     is_multi_frame = len(request.source_facts[k].frames) > 1
@@ -127,10 +113,3 @@ def _reference(request: ResultRequest, k: int) -> ImageContentItem:
 def _one_an_instance(request: ResultRequest, slices: list[int]) -> list[int]:
     """Of slices that are frames of one instance, the first: the evidence names an instance once."""
     return list({request.sources[k].sop_instance_uid: k for k in reversed(slices)}.values())[::-1]
-
-
-def _evidence(request: ResultRequest, k: int) -> Dataset:
-    facts = request.source_facts[k]
-    image = stand_in(request, series_uid=facts.series_uid, sop_instance_uid=facts.sop_instance_uid)
-    image.SOPClassUID = facts.sop_class_uid
-    return image

@@ -23,14 +23,12 @@ from highdicom.sr import (
     ContentItem,
     ContentSequence,
     CoordinatesForMeasurement,
-    DeviceObserverIdentifyingAttributes,
     GraphicTypeValues,
     ImageRegion,
     LanguageOfContentItemAndDescendants,
     MeasurementReport,
     NumContentItem,
     ObservationContext,
-    ObserverContext,
     PlanarROIMeasurementsAndQualitativeEvaluations,
     RelationshipTypeValues,
     SourceImageForRegion,
@@ -43,12 +41,11 @@ from pydicom.sr.coding import Code
 from dicom_node.records import InstanceFacts, ResultKind
 from dicom_node.results import codes, wording
 from dicom_node.results.content_items import code, concept, container, number, text, uid_reference
-from dicom_node.results.document_context import evidence, procedures_reported
+from dicom_node.results.document_context import device_observer, evidence, procedures_reported, stand_in_for
 from dicom_node.results.emboli import PRESENCES, box_uid, embolus_uid, finding_site, numbers, percentage
-from dicom_node.results.provenance import MANUFACTURER, MODEL_NAME, serial_number, sign, stand_in
+from dicom_node.results.provenance import MANUFACTURER, sign
 from dicom_node.results.request import ResultRequest
 from dicom_node.results.study_header import StudyHeader
-from dicom_node.uids import device_uid
 from inference.findings import Box, Condition, Embolus
 from inference.volume import Volume
 
@@ -63,7 +60,7 @@ def build_measurements(request: ResultRequest, header: StudyHeader) -> Dataset |
         return None
     used = _used(request)
     document = ComprehensiveSR(
-        evidence=[_stand_in(request, facts) for facts in used],
+        evidence=[stand_in_for(request, facts) for facts in used],
         content=_content(request, header, request.volume)[0],
         series_instance_uid=request.uid("measurements/series"),
         series_number=1,
@@ -111,7 +108,7 @@ def corners(box: Box) -> NDArray[np.float64]:
 
 def _content(request: ResultRequest, header: StudyHeader, volume: Volume) -> MeasurementReport:
     content = MeasurementReport(
-        observation_context=ObservationContext(observer_device_context=_observer(request)),
+        observation_context=ObservationContext(observer_device_context=device_observer(request)),
         procedure_reported=[concept(one) for one in procedures_reported(request, header)],
         imaging_measurements=[
             _group(embolus, box, request, volume) for embolus in request.findings.emboli for box in embolus.boxes
@@ -197,19 +194,6 @@ def _algorithm(request: ResultRequest) -> AlgorithmIdentification:
     )
 
 
-def _observer(request: ResultRequest) -> ObserverContext:
-    return ObserverContext(
-        observer_type=concept(codes.DEVICE),
-        observer_identifying_attributes=DeviceObserverIdentifyingAttributes(
-            uid=device_uid(request.settings_digest),
-            name=MODEL_NAME,
-            manufacturer_name=MANUFACTURER,
-            model_name=MODEL_NAME,
-            serial_number=serial_number(request),
-        ),
-    )
-
-
 def _source(request: ResultRequest, box: Box) -> SourceImageForRegion:
     """The image of the box's slice; of several frames, the one that the slice came from."""
     source = request.sources[box.slice_index]
@@ -226,9 +210,3 @@ def _used(request: ResultRequest) -> list[InstanceFacts]:
     facts = request.source_facts
     used = {box.slice_index for embolus in request.findings.emboli for box in embolus.boxes}
     return list({facts[k].sop_instance_uid: facts[k] for k in sorted(used)}.values())
-
-
-def _stand_in(request: ResultRequest, facts: InstanceFacts) -> Dataset:
-    image = stand_in(request, series_uid=facts.series_uid, sop_instance_uid=facts.sop_instance_uid)
-    image.SOPClassUID = facts.sop_class_uid
-    return image

@@ -107,8 +107,9 @@ def _time(text: str) -> str:
 
 
 def _age(text: str) -> str:
-    match = re.fullmatch(r"(\d{1,3})([DWMY])", _first_value(text).upper())
-    return f"{int(match[1]):03d}{match[2]}" if match else ""
+    """As it stands, or not at all: "0Y" mended to "000Y" would be another age than that of the images (dcentvfy)."""
+    clean = _first_value(text)
+    return clean if re.fullmatch(r"\d{3}[DWMY]", clean) else ""
 
 
 def _decimal(text: str) -> str:

@@ -38,12 +38,13 @@ _WHERE_PRESENT: Final = (
     "EthnicGroup",
     "PatientComments",
     "PatientIdentityRemoved",
-    "DeidentificationMethod",
     "StudyDescription",
     "PatientAge",
     "PatientSize",
     "PatientWeight",
 )
+_DEIDENTIFICATION_METHOD: Final = "DeidentificationMethod"
+"""The one attribute of several values: a step of the procedure each."""
 _CODE_SEQUENCES: Final = ("ProcedureCodeSequence", "DeidentificationMethodCodeSequence")
 _CODE: Final = ("CodeValue", "CodingSchemeDesignator", "CodeMeaning")
 MAXIMUM_CODES = 16
@@ -107,6 +108,9 @@ def _read(path: Path, study_uid: str) -> StudyHeader:
         character_sets = known_character_sets(values.raw(_SPECIFIC_CHARACTER_SET))
         texts = {keyword: _text(values, keyword, character_sets) for keyword in (*_ALWAYS, *_WHERE_PRESENT)}
         attributes = _attributes(texts, study_uid)
+        methods = _texts(values, _DEIDENTIFICATION_METHOD, character_sets)
+        if methods:
+            attributes.DeidentificationMethod = methods
         for keyword in _CODE_SEQUENCES:
             codes = _codes(values, keyword, character_sets)
             if codes:
@@ -147,6 +151,12 @@ def _state_deidentification(attributes: Dataset) -> None:
 
 def _text(values: Values, keyword: str, character_sets: tuple[str, ...]) -> str:
     return cleaned(dictionary_VR(keyword), decode(values.raw(_tag(keyword)), character_sets))
+
+
+def _texts(values: Values, keyword: str, character_sets: tuple[str, ...]) -> list[str]:
+    """Every value of the attribute that is valid and not empty."""
+    stated = decode(values.raw(_tag(keyword)), character_sets).split("\\")
+    return [text for value in stated if (text := cleaned(dictionary_VR(keyword), value))]
 
 
 def _codes(values: Values, keyword: str, character_sets: tuple[str, ...]) -> list[Dataset]:
@@ -192,6 +202,6 @@ _WANTED: Final = frozenset(
     (
         _SPECIFIC_CHARACTER_SET,
         _TIMEZONE_OFFSET_FROM_UTC,
-        *map(_tag, (*_ALWAYS, *_WHERE_PRESENT, *_CODE_SEQUENCES, *_LOSSY_COMPRESSION)),
+        *map(_tag, (*_ALWAYS, *_WHERE_PRESENT, _DEIDENTIFICATION_METHOD, *_CODE_SEQUENCES, *_LOSSY_COMPRESSION)),
     )
 )

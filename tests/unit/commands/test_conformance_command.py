@@ -78,13 +78,13 @@ def test_every_table_behind_it_is_in_it(statement: str) -> None:
 
 def test_a_changed_table_changes_it(statement: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(contexts, "STORED_CLASSES", (MediaStorageDirectoryStorage,))
-    monkeypatch.setattr(contexts, "TRANSFER_SYNTAXES", (*contexts.TRANSFER_SYNTAXES, UID("1.2.840.10008.1.2.4.202")))
+    monkeypatch.setattr(contexts, "TRANSFER_SYNTAXES", (*contexts.TRANSFER_SYNTAXES, UID("1.2.840.10008.1.2.4.100")))
     monkeypatch.setattr(facts, "MAXIMUM_FRAMES", 12_345)
     monkeypatch.setattr(ScpSettings.model_fields["maximum_associations"], "default", 77)
     changed = conformance_statement()
     for expected in (
         f"| {MediaStorageDirectoryStorage} |  | yes | stored |",
-        "1.2.840.10008.1.2.4.202",
+        "1.2.840.10008.1.2.4.100",
         "12,345",
         "`maximum_associations` (77)",
     ):

@@ -6,6 +6,7 @@ from dicom_node.commands.configuration import check_config, echo
 from dicom_node.commands.conformance import conformance
 from dicom_node.commands.figures import evaluate, restate, verify
 from dicom_node.commands.infer import infer
+from dicom_node.commands.model_configs import configs
 from dicom_node.commands.models import models
 from dicom_node.commands.phantom import phantom
 from dicom_node.commands.points import points
@@ -26,7 +27,7 @@ def main() -> None:
 
 for command in (serve, infer, points, phantom, send, echo, studies, study, retry, check_config, conformance, models):
     main.add_command(command)
-for command in (verify, evaluate, restate, train, compare, transfer):
+for command in (verify, evaluate, restate, train, compare, transfer, configs):
     models.add_command(command)
 
 if __name__ == "__main__":

@@ -69,6 +69,10 @@ if (index < 0) return false;
 if (viewport.getCurrentImageIdIndex() !== index) viewport.setImageIdIndex(index);
 return viewport.getCurrentImageIdIndex() === index;
 """
+_ALL_CACHED = f"""{_VIEWPORT}
+const images = viewport?.getImageIds() ?? [];
+return images.length > 0 && images.every(id => window.cornerstone.cache.getImage(id));
+"""
 _PLACES = f"""{_VIEWPORT}
 if (viewport?.viewportStatus !== 'rendered') return null;
 const {{x, y}} = viewport.element.getBoundingClientRect();
@@ -137,6 +141,10 @@ class OhifPage:
     def show_instance(self, sop_instance_uid: str) -> None:
         """Scroll the viewport to an image."""
         self.until(lambda: self._driver.execute_script(_SHOW_INSTANCE, sop_instance_uid), "the image")
+
+    def images_are_loaded(self) -> bool:
+        """Whether every image of the viewport's series is in the viewer's cache."""
+        return bool(self._driver.execute_script(_ALL_CACHED))
 
     def places_px(self, points_mm: NDArray[np.float64]) -> NDArray[np.int64]:
         """Where points (n, 3) of the patient lie on the screenshot: (n, 2) rows and columns."""

@@ -8,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: install demo viewer test check bench geometry serve train-env system-packages ohif clean
+.PHONY: install demo viewer triton triton-server test check bench geometry serve train-env system-packages ohif clean
 
 install: $(VENV)/.node
 
@@ -30,7 +30,7 @@ $(VENV)/.training: $(VENV)/.node
 	$(PIP) install --constraint constraints.txt --editable '.[training]'
 	touch $@
 
-demo: $(VENV)/.node
+demo: $(VENV)/.node $(if $(filter triton,$(ENGINE)),triton-server)
 	$(BIN)/python -m dicom_node.demonstration --kind $(KIND) --engine $(ENGINE) --out demo-out
 
 # OHIF in front of Orthanc, with a demo study and its results, on http://127.0.0.1:3000 until Ctrl-C.
@@ -40,6 +40,13 @@ viewer: $(VENV)/.node system-packages ohif
 serve: $(VENV)/.node
 	$(BIN)/dicom-node serve --config config/node.toml
 
+# A real Triton server on the CPU with the shipped models, on port 8001 of this machine until Ctrl-C.
+triton: $(VENV)/.node triton-server
+	$(BIN)/python -m dicom_node.demonstration.triton_server
+
+triton-server: $(VENV)/.node
+	@sh deploy/triton/build.sh .triton $(BIN)/python
+
 train-env: $(VENV)/.training
 
 check: $(VENV)/.dev $(VENV)/.training
@@ -48,7 +55,7 @@ check: $(VENV)/.dev $(VENV)/.training
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-test: $(VENV)/.dev $(VENV)/.training system-packages ohif
+test: $(VENV)/.dev $(VENV)/.training system-packages ohif triton-server
 	$(BIN)/python -m pytest
 
 bench: $(VENV)/.dev system-packages ohif

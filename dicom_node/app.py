@@ -1,6 +1,5 @@
 """The composition root: the only place that picks implementations and joins the rooms to a node."""
 
-import importlib
 import threading
 from contextlib import suppress
 from importlib import metadata
@@ -28,18 +27,19 @@ from dicom_node.spool import FileSpool
 from dicom_node.web.api import create_api
 from dicom_node.web.console import create_console
 from dicom_node.web.server import WebServer
-from inference.engines.base import Engine, EngineError, run_canary
+from inference.engines.base import WELL, Engine, EngineError, run_canary
+from inference.engines.fallback import FallbackEngine
 from inference.findings import ModelIdentity
 from inference.models import MODELS
 
 log = structlog.get_logger(__name__)
 
-ENGINES = {"embedded": "inference.engines.embedded:EmbeddedEngine"}
-"""Imported on use, so that a process which does not infer does not load OpenVINO."""
 DATABASE = "node.sqlite"
 SPOOL = "spool"
 RESULTS = "results"
 BYTES_PER_MB = 1024 * 1024
+WARM_UP_PAUSE_S = 5.0
+"""Between tries of a model whose server is not there yet."""
 RECOVERED = "recovered"
 """Calling AE title of instances that were found in the spool without a row in the index."""
 
@@ -51,11 +51,26 @@ def software_version() -> str:
 
 def make_engine(settings: EngineSettings) -> Engine:
     """The engine that the settings name. Raises ``EngineError`` where it cannot run."""
-    module, _, name = ENGINES[settings.kind].partition(":")
-    engine: Engine = getattr(importlib.import_module(module), name)(
-        repository=settings.repository, threads=settings.threads or None
+    # Imported on use, so that a process loads neither OpenVINO nor gRPC unless it infers with it.
+    if settings.kind == "triton":
+        engine = _triton_engine(settings)
+        if settings.triton.fallback == "wait":
+            return engine
+        return FallbackEngine(engine, make_engine(settings.model_copy(update={"kind": "embedded"})))
+    from inference.engines.embedded import EmbeddedEngine
+
+    return EmbeddedEngine(repository=settings.repository, threads=settings.threads or None)
+
+
+def _triton_engine(settings: EngineSettings) -> Engine:
+    from inference.engines.triton import TritonEngine
+    from inference.engines.triton_peer import Tls
+
+    triton = settings.triton
+    tls = None if triton.tls is None else Tls(ca=triton.tls.ca, certificate=triton.tls.certificate, key=triton.tls.key)
+    return TritonEngine(
+        repository=settings.repository, addresses=triton.addresses, call_timeout_s=triton.call_timeout_s, tls=tls
     )
-    return engine
 
 
 def make_analyst(settings: NodeSettings, *, pipeline: str | None = None) -> Analyst:
@@ -95,6 +110,7 @@ class Node:
             jobs=jobs,
             durable=self._durable,
             analyst=self._analyst,
+            engine_patience_s=settings.engine.triton.retry_for_hours * 3600,
             results_folder=data_dir / RESULTS,
             destinations={destination.name: destination.results for destination in settings.destinations},
             stopping=self._stopping,
@@ -173,13 +189,19 @@ class Node:
             log.warning("index_rebuilt", instances=recovered)
 
     def _warm_up(self) -> None:
-        """Load every model now, so that a missing or damaged one shows in the health check, not in a study."""
-        for model in MODELS:
+        """Load every model now, so that a missing or damaged one shows in the health check, not in a study.
+
+        What may pass by itself (a server that is not there yet) is tried until it has.
+        """
+        waiting = [model.spec for model in MODELS]
+        while waiting:
             try:
-                run_canary(self._analyst.engine, model.spec)
+                run_canary(self._analyst.engine, waiting[0])
+                waiting.pop(0)
             except EngineError as error:
-                log.error("model_not_usable", model=model.spec.name, reason=str(error))
-                return
+                log.error("model_not_usable", model=waiting[0].name, reason=str(error))
+                if not error.transient or self._stopping.wait(WARM_UP_PAUSE_S):
+                    return
         self._engine_warm.set()
 
     def _ask_index(self) -> str:
@@ -187,6 +209,8 @@ class Node:
         return "ok"
 
     def _ask_models(self) -> str:
+        if (health := self._analyst.engine.health()) != WELL:
+            return health
         return "ok" if self._engine_warm.is_set() else "models are still loading, or failed to (see the log)"
 
     def _models(self) -> tuple[ModelIdentity, ...]:

@@ -79,14 +79,54 @@ class CompletenessSettings(_Section):
     """An association that is open but silent for that long no longer holds a study back."""
 
 
+class TritonTlsSettings(_Section):
+    """Encryption on the way to Triton."""
+
+    ca: Path | None = None
+    """Certificates that the server's is signed by (PEM); ``None``: those that gRPC brings."""
+    certificate: Path | None = None
+    """Our own certificate (PEM), where the server asks for one."""
+    key: Path | None = None
+    """Its private key (PEM)."""
+
+    @model_validator(mode="after")
+    def _certificate_has_its_key(self) -> "TritonTlsSettings":
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("certificate and key go together")
+        return self
+
+
+class TritonSettings(_Section):
+    """Triton servers."""
+
+    addresses: tuple[Annotated[str, Field(pattern=r"^(\[[0-9A-Fa-f:.]+\]|[^\s:/,]+):[0-9]{1,5}$")], ...] = ()
+    """HOST:PORT of the gRPC service of each; work is shared between those that answer."""
+    call_timeout_s: float = Field(default=60.0, gt=0)
+    """Deadline of one request of 16 slices, the server's queue included."""
+    fallback: Literal["wait", "embedded"] = "wait"
+    """What studies do while no server answers. embedded: they are computed in this process."""
+    retry_for_hours: float = Field(default=72.0, gt=0)
+    """How long a study waits for a server (a long weekend) before it is reported as not analysed."""
+    tls: TritonTlsSettings | None = None
+    """``None``: no encryption."""
+
+
 class EngineSettings(_Section):
     """Where models run."""
 
-    kind: Literal["embedded"] = "embedded"
-    """embedded: OpenVINO inside this process."""
+    kind: Literal["embedded", "triton"] = "embedded"
+    """embedded: OpenVINO inside this process. triton: servers of their own, see ``triton``."""
     repository: Path = REPOSITORY_ROOT / "triton_models"
+    """The models; with Triton also what the servers' models are held against."""
     threads: int = Field(default=0, ge=0)
     """CPU threads for inference; 0: all cores."""
+    triton: TritonSettings = TritonSettings()
+
+    @model_validator(mode="after")
+    def _triton_has_an_address(self) -> "EngineSettings":
+        if self.kind == "triton" and not self.triton.addresses:
+            raise ValueError('kind triton needs triton.addresses, e.g. ["10.0.0.7:8001"]')
+        return self
 
 
 class DestinationSettings(_Section):
@@ -194,7 +234,10 @@ def parse_peer(text: str) -> dict[str, object]:
 
 def _resolve_paths(tree: dict[str, object], folder: Path) -> None:
     engine = tree.get("engine")
-    for section, key in ((tree, "data_dir"), (tree, "routing_rules"), (engine, "repository")):
+    triton = engine.get("triton") if isinstance(engine, dict) else None
+    tls = triton.get("tls") if isinstance(triton, dict) else None
+    files = ((tls, "ca"), (tls, "certificate"), (tls, "key"))
+    for section, key in ((tree, "data_dir"), (tree, "routing_rules"), (engine, "repository"), *files):
         if isinstance(section, dict) and isinstance(section.get(key), str):
             section[key] = str(folder / section[key])
 

@@ -21,6 +21,8 @@ def check_config(config: Path | None, data_dir: Path | None) -> None:
         raise UsageFailure(f"{settings.routing_rules} has mistakes:\n  " + str(error).replace("\n", "\n  ")) from error
     peers = ", ".join(peer.ae_title for peer in settings.scp.peers) or "programs on this machine only"
     click.echo(f"the configuration is sound: {settings.scp.ae_title} on port {settings.scp.port}, takes from {peers}")
+    if settings.engine.kind == "triton":
+        click.echo(f"  models on {', '.join(settings.engine.triton.addresses)}")
     for destination in settings.destinations:
         click.echo(f"  results to {destination.name}: {destination.ae_title}@{destination.host}:{destination.port}")
     if not settings.destinations:

@@ -38,7 +38,9 @@ def config_options(command: Command) -> Command:
 def engine_option(command: Command) -> Command:
     """``--engine``."""
     return click.option(
-        "--engine", help="Where models run: embedded (the default). triton=HOST:PORT comes with a later version."
+        "--engine",
+        metavar="KIND",
+        help="Where models run: embedded (in this process, the default) or triton=HOST:PORT[,HOST:PORT] (gRPC).",
     )(command)
 
 
@@ -56,11 +58,18 @@ def common_overrides(*, data_dir: Path | None = None, engine: str | None = None)
     if data_dir is not None:
         overrides["data_dir"] = str(data_dir)
     if engine is not None:
-        kind, _, _ = engine.partition("=")
-        if kind != "embedded":
-            raise UsageFailure(f"--engine {engine}: this version runs models with the embedded engine only")
-        overrides["engine"] = {"kind": kind}
+        overrides["engine"] = engine_overrides(engine)
     return overrides
+
+
+def engine_overrides(text: str) -> dict[str, object]:
+    """``embedded``, ``triton`` or ``triton=HOST:PORT[,HOST:PORT]`` as the keys of an engine."""
+    kind, _, addresses = text.partition("=")
+    if kind not in ("embedded", "triton") or (kind == "embedded" and addresses):
+        raise UsageFailure(f"--engine {text}: expected embedded or triton=HOST:PORT[,HOST:PORT]")
+    if addresses:
+        return {"kind": kind, "triton": {"addresses": addresses.split(",")}}
+    return {"kind": kind}
 
 
 def serve_overrides(

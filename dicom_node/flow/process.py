@@ -1,5 +1,8 @@
 """The job boundary of an analysis: run it, retry it, or say in a coded result why not. Never silence.
 
+While the place where models run is away, studies wait for it, for as long as the settings say; that is no fault of
+theirs and counts as no start.
+
 A job whose start is counted but whose end is not has taken the process with it (a decoder crash, the kernel's
 memory killer). After ``MAXIMUM_STARTS`` of those it is not tried again: the study is reported as not analysed.
 """
@@ -25,7 +28,7 @@ from dicom_node.index import Index, Job, JobTable
 from dicom_node.index.received import utc_now
 from dicom_node.records import ResultKind, Series
 from dicom_node.results import ResultRequest, findings_document, write_results
-from inference.engines.base import EngineError
+from inference.engines.base import WELL, EngineError, EngineUnavailable
 
 log = structlog.get_logger(__name__)
 
@@ -33,6 +36,11 @@ MAXIMUM_STARTS = 10
 """Starts of one job, crashes and transient failures together."""
 RETRY_FIRST_S = 5.0
 RETRY_LONGEST_S = 300.0
+ENGINE_RETRY_SHARE = 0.25
+"""Of the time that a study has waited for its engine already: the next pause, within the two limits below."""
+ENGINE_RETRY_FIRST_S = 5.0
+ENGINE_RETRY_LONGEST_S = 30.0
+"""A server that is back is found within this time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +51,8 @@ class Processor:
     jobs: JobTable
     durable: Durable
     analyst: Analyst
+    engine_patience_s: float
+    """How long after its last image a study may wait for an engine that is away."""
     results_folder: Path
     destinations: Mapping[str, tuple[ResultKind, ...]]
     stopping: threading.Event
@@ -63,6 +73,8 @@ class Processor:
         if job.starts > MAXIMUM_STARTS:
             self._report_failure(job, series, f"the analysis was started {MAXIMUM_STARTS} times and never ended")
             return
+        if (health := self.analyst.engine.health()) != WELL:
+            raise EngineUnavailable(health)  # before decoding: it may be asked many times
         request = self.analyst.analyse(
             study_uid=job.study_uid, series=series, created_at=job.created_at, cancelled=self.stopping.is_set
         )
@@ -71,6 +83,9 @@ class Processor:
     def _after_failure(self, job: Job, series: tuple[Series, ...], error: Exception) -> None:
         if self.stopping.is_set():
             return  # the next process starts the job again: its row still says "analysing"
+        if isinstance(error, EngineUnavailable) and _age_s(job.created_at) < self.engine_patience_s:
+            self._wait_for_engine(job, error)
+            return
         transient = isinstance(error, TransientError) or (isinstance(error, EngineError) and error.transient)
         log.exception("analysis_failed", starts=job.starts, transient=transient)
         if transient and job.starts < MAXIMUM_STARTS:
@@ -91,6 +106,17 @@ class Processor:
             self.jobs.park(
                 job.job_id, now=utc_now(), reason=f"no result could be written ({type(second).__name__}: see the log)"
             )
+
+    def _wait_for_engine(self, job: Job, away: EngineUnavailable) -> None:
+        pause = engine_pause_s(_age_s(job.created_at))
+        log.warning("engine_unavailable", reason=str(away), again_in_s=round(pause, 1))
+        self.jobs.requeue(
+            job.job_id,
+            now=utc_now(),
+            why=f"waits for the models: {away}",
+            enqueue=partial(self.durable.enqueue_process, job_id=job.job_id, delay_s=pause),
+            forgive=1,
+        )
 
     def _report_failure(self, job: Job, series: tuple[Series, ...], reason: str) -> None:
         request = unanalysed_request(
@@ -136,6 +162,11 @@ class Processor:
             timings_s={**request.findings.timings_s, "results": round(written_s, 3)},
             since_complete_s=round(_age_s(job.created_at), 3),
         )
+
+
+def engine_pause_s(waited_s: float) -> float:
+    """How long a study that has waited for its engine for ``waited_s`` waits until it is tried again."""
+    return min(max(waited_s * ENGINE_RETRY_SHARE, ENGINE_RETRY_FIRST_S), ENGINE_RETRY_LONGEST_S)
 
 
 def _age_s(since: datetime) -> float:

@@ -17,6 +17,7 @@ from dicom_node.index.tables import (
     decisions,
     deliveries,
     jobs,
+    last_history,
     moment,
     results,
     seconds,
@@ -100,15 +101,25 @@ class JobTable:
             row = connection.execute(query).first()
         return None if row is None else _job(row)
 
-    def requeue(self, job_id: str, *, now: datetime, why: str, enqueue: Enqueue, fresh: bool = False) -> None:
-        """Give a job a new workflow in one commit; ``fresh`` forgives earlier starts (an operator asked)."""
+    def requeue(
+        self, job_id: str, *, now: datetime, why: str, enqueue: Enqueue, fresh: bool = False, forgive: int = 0
+    ) -> None:
+        """Give a job a new workflow in one commit.
+
+        ``fresh`` forgives all earlier starts (an operator asked), ``forgive`` that many (they were not the study's
+        fault). A reason that is the last line of the study's history already is not written again.
+        """
         with self._engine.begin() as connection:
             values: dict[str, object] = {"state": StudyState.QUEUED.value, "workflow_id": enqueue(connection)}
             if fresh:
                 values["starts"] = 0
+            elif forgive:
+                values["starts"] = jobs.c.starts - forgive
             connection.execute(jobs.update().where(jobs.c.job_id == job_id).values(**values))
-            _follow(connection, job_id, StudyState.QUEUED, "")
-            add_history(connection, _study_of(connection, job_id), now, "queued_again", why)
+            _follow(connection, job_id, StudyState.QUEUED, why if forgive else "")
+            study_uid = _study_of(connection, job_id)
+            if last_history(connection, study_uid) != ("queued_again", why):
+                add_history(connection, study_uid, now, "queued_again", why)
 
     def park(self, job_id: str, *, now: datetime, reason: str) -> None:
         """Stop work on a job until an operator asks for a retry."""

@@ -155,3 +155,10 @@ def moment(stored: float) -> datetime:
 def add_history(connection: sa.Connection, study_uid: str, at: datetime, event: str, detail: str = "") -> None:
     """One line of a study's history."""
     connection.execute(history.insert().values(study_uid=study_uid, at=seconds(at), event=event, detail=detail))
+
+
+def last_history(connection: sa.Connection, study_uid: str) -> tuple[str, str] | None:
+    """Event and detail of the last line of a study's history."""
+    newest = history.select().where(history.c.study_uid == study_uid).order_by(history.c.id.desc()).limit(1)
+    row = connection.execute(newest).first()
+    return None if row is None else (row.event, row.detail)

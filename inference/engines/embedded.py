@@ -16,7 +16,7 @@ import numpy as np
 import openvino
 from numpy.typing import NDArray
 
-from inference.engines.base import Engine, EngineError
+from inference.engines.base import WELL, Engine, EngineError, checked_rows
 from inference.findings import ModelIdentity
 from inference.model import ModelSpec, Tensors, TensorSpec
 
@@ -58,7 +58,7 @@ class EmbeddedEngine(Engine):
 
     def run(self, spec: ModelSpec, inputs: Tensors, *, cancelled: Callable[[], bool] | None = None) -> Tensors:
         """Outputs for all rows of the batch axis, in order. Raises ``EngineError``."""
-        rows = _checked_rows(spec, inputs)
+        rows = checked_rows(spec, inputs)
         compiled, turn = self._model(spec)
         outputs = {tensor.name: np.empty((rows, *tensor.shape), tensor.dtype) for tensor in spec.outputs}
         with turn:
@@ -67,6 +67,10 @@ class EmbeddedEngine(Engine):
             except RuntimeError as error:
                 raise EngineError(f"model {spec.name} failed to run: {_cause(error)}", transient=True) from error
         return outputs
+
+    def health(self) -> str:
+        """``WELL``: what can go wrong here goes wrong with the study's own process."""
+        return WELL
 
     def close(self) -> None:
         """Free the models. The engine is not used afterwards."""
@@ -196,21 +200,6 @@ def _difference(tensor: TensorSpec, port: openvino.Output) -> str:
     if dtype == np.dtype(tensor.dtype) and shape.compatible(expected):
         return ""
     return f"{dtype} {shape} instead of {tensor.dtype} {expected}"
-
-
-def _checked_rows(spec: ModelSpec, inputs: Tensors) -> int:
-    """Length of the batch axis. Raises ``ValueError`` where the caller does not keep to the specification."""
-    lengths = set()
-    for tensor in spec.inputs:
-        array = inputs[tensor.name]
-        if array.dtype != np.dtype(tensor.dtype) or array.shape[1:] != tensor.shape:
-            raise ValueError(
-                f"{spec.name}: {tensor.name} is {array.dtype} {array.shape}, not {tensor.dtype} (n, *{tensor.shape})"
-            )
-        lengths.add(array.shape[0])
-    if len(lengths) != 1:
-        raise ValueError(f"{spec.name}: inputs of different lengths {sorted(lengths)}")
-    return int(lengths.pop())
 
 
 def _padded(rows: NDArray[np.generic]) -> NDArray[np.generic]:

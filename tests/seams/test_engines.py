@@ -1,20 +1,28 @@
 """One suite for every engine: what ``inference.engines.base.Engine`` promises.
 
-A further engine joins with one line in ``ENGINES``: a function from a model repository to an engine.
+A further engine joins with one line in ``ENGINES``: a function from a model repository to an engine. Triton's is a real
+server; what a repository holds is copied to its own and loaded there when the engine is made.
 """
 
 import hashlib
+import shutil
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
+import tritonclient.grpc as triton_grpc
 from onnx import TensorProto, helper
+from tritonclient.utils import InferenceServerException
 
-from inference.engines.base import Engine, EngineError
+from dicom_node.demonstration.triton_server import TritonServer
+from inference.engines.base import WELL, Engine, EngineError
 from inference.engines.embedded import EmbeddedEngine
+from inference.engines.triton import TritonEngine
+from inference.engines.triton_config import write_bundle
 from inference.model import ModelSpec, TensorSpec
 
 SHAPE = (1, 16, 12)
@@ -30,9 +38,37 @@ SPEC = ModelSpec(
 )
 
 MakeEngine = Callable[[Path], Engine]
-ENGINES: dict[str, MakeEngine] = {
-    "embedded": lambda repository: EmbeddedEngine(repository=repository, threads=1),
-}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
+    """A real server with an empty repository."""
+    folder = tmp_path_factory.mktemp("triton")
+    (folder / "models").mkdir()
+    with TritonServer(folder, folder / "models") as started:
+        yield started
+
+
+def _embedded(repository: Path, _: TritonServer) -> Engine:
+    return EmbeddedEngine(repository=repository, threads=1)
+
+
+def _triton(repository: Path, server: TritonServer) -> Engine:
+    ours, served = repository / SPEC.name, server.log.parent / "models" / SPEC.name
+    shutil.rmtree(served, ignore_errors=True)
+    if ours.exists():
+        shutil.copytree(ours, served)
+        digest = hashlib.sha256((ours / SPEC.version / "model.onnx").read_bytes()).hexdigest()
+        write_bundle(SPEC, served, sha256=digest)
+    with triton_grpc.InferenceServerClient(server.address) as client, suppress(InferenceServerException):
+        client.unload_model(SPEC.name)
+        client.load_model(SPEC.name)  # where it cannot be loaded, the engine has to say so
+    return TritonEngine(repository=repository, addresses=[server.address])
+
+
+ENGINES: dict[str, Callable[[Path, TritonServer], Engine]] = {"embedded": _embedded, "triton": _triton}
+FILE_IS_ELSEWHERE = ("triton",)
+"""A damaged file there may be mended while a study waits: not an error for good."""
 
 
 def _write_model(repository: Path, *, output_name: str = "labels", output_type: int = TensorProto.UINT8) -> Path:
@@ -55,12 +91,17 @@ def _write_model(repository: Path, *, output_name: str = "labels", output_type: 
     return path
 
 
+@pytest.fixture
+def permanent(make_engine: MakeEngine, request: pytest.FixtureRequest) -> bool:
+    return request.node.callspec.params["make_engine"] not in FILE_IS_ELSEWHERE
+
+
 @pytest.fixture(params=sorted(ENGINES))
-def make_engine(request: pytest.FixtureRequest) -> Iterator[MakeEngine]:
+def make_engine(request: pytest.FixtureRequest, server: TritonServer) -> Iterator[MakeEngine]:
     started: list[Engine] = []
 
     def make(repository: Path) -> Engine:
-        started.append(ENGINES[request.param](repository))
+        started.append(ENGINES[request.param](repository, server))
         return started[-1]
 
     yield make
@@ -149,12 +190,14 @@ def test_a_missing_model_is_named_with_what_to_do(make_engine: MakeEngine, tmp_p
 
 
 @pytest.mark.parametrize("kept", [0, 40, -20])
-def test_a_damaged_model_is_named_with_what_to_do(make_engine: MakeEngine, tmp_path: Path, kept: int) -> None:
+def test_a_damaged_model_is_named_with_what_to_do(
+    make_engine: MakeEngine, permanent: bool, tmp_path: Path, kept: int
+) -> None:
     path = _write_model(tmp_path)
     path.write_bytes(path.read_bytes()[:kept])
     with pytest.raises(EngineError, match=r"threshold: .*models verify") as raised:
         make_engine(tmp_path).run(SPEC, {"hu": _slices(1)})
-    assert not raised.value.transient
+    assert raised.value.transient is not permanent
 
 
 @pytest.mark.parametrize(
@@ -165,12 +208,17 @@ def test_a_damaged_model_is_named_with_what_to_do(make_engine: MakeEngine, tmp_p
     ],
 )
 def test_a_model_with_other_tensors_is_refused(
-    make_engine: MakeEngine, tmp_path: Path, changed: dict, said: str
+    make_engine: MakeEngine, permanent: bool, tmp_path: Path, changed: dict, said: str
 ) -> None:
     _write_model(tmp_path, **changed)
     with pytest.raises(EngineError, match=said) as raised:
         make_engine(tmp_path).run(SPEC, {"hu": _slices(1)})
-    assert not raised.value.transient
+    assert raised.value.transient is not permanent
+
+
+def test_a_lone_engine_is_well(make_engine: MakeEngine, tmp_path: Path) -> None:
+    _write_model(tmp_path)
+    assert make_engine(tmp_path).health() == WELL
 
 
 def test_inputs_of_another_form_are_a_mistake_of_the_caller(make_engine: MakeEngine, tmp_path: Path) -> None:

@@ -90,3 +90,20 @@ def test_a_destination_gets_every_kind_unless_told() -> None:
 def test_results_of_a_destination_are_known_kinds_each_once(results: list[str], mistake: str) -> None:
     with pytest.raises(SettingsError, match=mistake):
         load_settings(None, {"destinations": [{**parse_destination("p=A@h:1"), "results": results}]})
+
+
+def test_triton_needs_an_address_and_a_certificate_its_key(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"^engine: .*needs triton\.addresses"):
+        load_settings(None, {"engine": {"kind": "triton"}})
+    wrong = {"kind": "triton", "triton": {"addresses": ["http://gpu:8001", "gpu"], "tls": {"certificate": "c.pem"}}}
+    with pytest.raises(SettingsError) as caught:
+        load_settings(None, {"engine": wrong})
+    paths = [mistake.partition(":")[0] for mistake in caught.value.mistakes]
+    assert paths == ["engine.triton.addresses[0]", "engine.triton.addresses[1]", "engine.triton.tls"]
+    file = tmp_path / "node.toml"
+    file.write_text(
+        "[engine.triton]\naddresses = ['[::1]:8001', 'gpu-1.hospital:8001']\n[engine.triton.tls]\nca = 'ca.pem'\n"
+    )
+    tls = load_settings(file).engine.triton.tls
+    assert tls is not None
+    assert tls.ca == tmp_path / "ca.pem"

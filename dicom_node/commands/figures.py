@@ -12,7 +12,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dicom_node.commands.models import card_file, model_named, weights_file
-from dicom_node.commands.options import UsageFailure, config_options, data_option, settings_from
+from dicom_node.commands.optional_data import optional_data_option, required_data
+from dicom_node.commands.options import (
+    UsageFailure,
+    config_options,
+    settings_from,
+)
 from dicom_node.settings import EngineSettings
 from inference.engines.base import Engine, EngineError, run_canary
 from inference.model import Model
@@ -22,6 +27,8 @@ if TYPE_CHECKING:
     from inference.training.evaluation.measurement import Measurement
 
 DIGEST_IN_CARD = re.compile(r"SHA-256:? `([0-9a-f]{64})`")
+ON_PHANTOMS = ("pe_detector", "pe_classifier")
+"""Models whose figures are of generated patients: no labelled angiograms are to be had."""
 DRAWING_MISSING = "drawing needs further packages: run `make train-env`"
 
 cases_option = click.option("--case", "cases", multiple=True, metavar="NAME", help="Only this patient; repeatable.")
@@ -29,26 +36,35 @@ cases_option = click.option("--case", "cases", multiple=True, metavar="NAME", he
 
 @click.command()
 @click.argument("name")
-@data_option
+@optional_data_option
 @cases_option
 @click.option("--json", "as_json", is_flag=True, help="For programs: every figure of every patient.")
 @click.option("--curve", type=click.Path(path_type=Path, dir_okay=False), help="Draw precision and recall (PNG).")
 @config_options
 def evaluate(
     name: str,
-    data: Path,
+    data: Path | None,
     cases: tuple[str, ...],
     as_json: bool,
     curve: Path | None,
     config: Path | None,
     data_dir: Path | None,
 ) -> None:
-    """Measure a model on labelled cases: each patient, their mean with its 95 % interval, and all pixels pooled."""
+    """Measure a model on labelled cases: each patient, their mean with its 95 % interval, and all pixels pooled.
+
+    pe_detector and pe_classifier are measured on phantoms that training never saw; they need no --data.
+    """
     from inference.training.evaluation.stated import as_json as encode
+    from inference.training.evaluation.stated import table
 
     if curve is not None and importlib.util.find_spec("matplotlib") is None:
         raise UsageFailure(DRAWING_MISSING)
-    measured = _measured(model_named(name), settings_from(config, {}).engine, data, cases)
+    model, settings = model_named(name), settings_from(config, {}).engine
+    if model.spec.name in ON_PHANTOMS:
+        figures = _on_phantoms(model, settings)
+        click.echo(encode(figures) if as_json else "\n".join(table(figures)), nl=not as_json)
+        return
+    measured = _measured(model, settings, required_data(data, name), cases)
     encoded = encode(measured.figures())
     click.echo(encoded if as_json else _readable(json.loads(encoded)), nl=not as_json)
     if curve is not None:
@@ -57,10 +73,16 @@ def evaluate(
 
 @click.command()
 @click.argument("name")
-@data_option
+@optional_data_option
 @cases_option
 @config_options
-def restate(name: str, data: Path, cases: tuple[str, ...], config: Path | None, data_dir: Path | None) -> None:
+def restate(
+    name: str,
+    data: Path | None,
+    cases: tuple[str, ...],
+    config: Path | None,
+    data_dir: Path | None,
+) -> None:
     """For who changes a model: measure it again, and write figures.json and the table of its card.
 
     Measures the patients that figures.json names, or those of --case.
@@ -71,9 +93,12 @@ def restate(name: str, data: Path, cases: tuple[str, ...], config: Path | None, 
     card = card_file(settings.repository, model)
     figures_file = card.with_name(FIGURES_FILE)
     try:
-        if not cases and figures_file.exists():
-            cases = tuple(read_figures(figures_file)["patients"])
-        encoded = as_json(_measured(model, settings, data, cases).figures())
+        if model.spec.name in ON_PHANTOMS:
+            encoded = as_json(_on_phantoms(model, settings))
+        else:
+            if not cases and figures_file.exists():
+                cases = tuple(read_figures(figures_file)["patients"])
+            encoded = as_json(_measured(model, settings, required_data(data, name), cases).figures())
         text = with_table(card.read_text(encoding="utf-8"), json.loads(encoded))
     except ValueError as error:
         raise UsageFailure(str(error)) from error
@@ -88,12 +113,15 @@ def restate(name: str, data: Path, cases: tuple[str, ...], config: Path | None, 
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     help="Measure the figures of the cards again on the patients found here.",
 )
+@click.option("--engines", metavar="KIND,…", help="Hold these to single precision too: embedded,triton=HOST:PORT")
 @config_options
-def verify(data: Path | None, config: Path | None, data_dir: Path | None) -> None:
+def verify(data: Path | None, engines: str | None, config: Path | None, data_dir: Path | None) -> None:
     """Hold weights, figures and cards against each other and run each model once; exit status 1 where one fails.
 
-    With --data the stated figures are measured again, on those of their patients that are found there.
+    With --data the stated figures are measured again, on those of their patients that are found there. With --engines
+    every model is also run on each of them, on a phantom, and its masks compared with those of single precision.
     """
+    from dicom_node.commands.engine_parity import compare_engines
     from dicom_node.app import make_engine
     from inference.models import MODELS
 
@@ -107,6 +135,9 @@ def verify(data: Path | None, config: Path | None, data_dir: Path | None) -> Non
             faults = [str(error)]
         failures += bool(faults)
         click.echo(f"{model.spec.name}: {'; '.join(faults) or 'intact, runs'}")
+    for found in compare_engines(engines, settings) if engines else ():
+        failures += found.fault
+        click.echo(f"{found.model} on {found.engine}: {'NOT equal: ' if found.fault else ''}{found.said}")
     if failures:
         raise click.ClickException("models are damaged, or their cards do not fit them: install them again")
 
@@ -143,7 +174,7 @@ class _Check:
         from inference.training.evaluation import evaluate as measure
         from inference.training.evaluation.stated import deviations, patients_at_hand
 
-        if self.data is None:
+        if self.data is None or model.spec.name in ON_PHANTOMS:
             return []
         patients = patients_at_hand(stated, case_names(self.data, _readers()))
         if not patients:
@@ -171,6 +202,17 @@ def _measured(model: Model, settings: EngineSettings, data: Path, cases: tuple[s
         return measure(model, make_engine(settings), data, cases or None, readers=_readers(), graph=graph)
     except ValueError as error:
         raise UsageFailure(str(error)) from error
+    except EngineError as error:
+        raise click.ClickException(str(error)) from error
+
+
+def _on_phantoms(model: Model, settings: EngineSettings) -> dict[str, Any]:
+    """The figures of an embolism model."""
+    from dicom_node.app import make_engine
+    from inference.training.evaluation.embolism import measure_embolism_model
+
+    try:
+        return measure_embolism_model(model, make_engine(settings))
     except EngineError as error:
         raise click.ClickException(str(error)) from error
 

@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dicom_node.commands.options import UsageFailure, config_options, data_option, settings_from
+from dicom_node.commands.optional_data import optional_data_option, required_data
+from dicom_node.commands.options import (
+    UsageFailure,
+    config_options,
+    data_option,
+    settings_from,
+)
 
 if TYPE_CHECKING:
     from inference.training.recipes import Recipe
@@ -21,27 +27,43 @@ steps_option = click.option("--steps", type=click.IntRange(min=1), help="Instead
 
 @click.command()
 @click.argument("name")
-@data_option
+@optional_data_option
 @out_option
 @steps_option
+@click.option(
+    "--imagenet",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="pe_classifier: MobileNetV2 as quantised TensorFlow Lite, to begin with its ImageNet weights.",
+)
 @click.option("--pace", type=click.Choice(["own", "quick", "paper"]), default="own", help="Steps and learning rate.")
 @config_options
-def train(
+def train(  # noqa: PLR0913  # an argument a flag
     name: str,
-    data: Path,
+    data: Path | None,
     out: Path,
     steps: int | None,
+    imagenet: Path | None,
     pace: str,
     config: Path | None,
     data_dir: Path | None,
 ) -> None:
     """Train a served model or one recipe; write weights, curves and (of a model) graph and figures to --out.
 
+    pe_detector and pe_classifier make their own phantoms and need no --data.
+
     Goes on where a killed run left off in --out. The split by patient is kept in --out/split.toml; for the public
     data it is the committed one.
     """
     training = _training()
-    labelled = _labelled(data, out, config)
+    if name in training.EMBOLISM:
+        repository = settings_from(config, {}).engine.repository
+        try:
+            figures = training.ship_embolism_model(name, out=out, repository=repository, imagenet=imagenet, steps=steps)
+        except ValueError as error:
+            raise UsageFailure(str(error)) from error
+        click.echo(training.as_text(figures))
+        return
+    labelled = _labelled(required_data(data, name), out, config)
     paces = {"quick": lambda recipe: training.QUICK, "paper": lambda recipe: recipe.paper}
     shipped = {model.spec.name: recipes for model, recipes in training.SHIPPED}
     members = shipped.get(name) or (_recipe(name),)

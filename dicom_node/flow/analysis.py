@@ -49,18 +49,18 @@ class Analyst:
         ``created_at`` becomes the content date and time of the results. Raises ``EngineError`` and
         ``ResourceExhausted``; never ``NotAnalysable``.
         """
-        routing = choose(series, self.rules)
+        routing = choose(series, self.rules if self.only_pipeline is None else self.rules.only(self.only_pipeline))
+        built = _Volumes(workers=self.decode_workers)
         reasons = {decision.series_uid: decision for decision in routing.decisions}
         outcome: _Outcome | None = None
         for candidate in routing.candidates:
-            if self.only_pipeline not in (None, candidate.pipeline):
-                continue
             chosen = next(one for one in series if one.series_uid == candidate.series_uid)
-            outcome = self._attempt(candidate, chosen, cancelled)
+            outcome = self._attempt(candidate, chosen, built, cancelled)
             if outcome.findings.status is not Status.NOT_ANALYSED:
                 reasons[candidate.series_uid] = SeriesDecision(
                     series_uid=candidate.series_uid, pipeline=candidate.pipeline, reason=candidate.reason
                 )
+                _leave_to(candidate, reasons)
                 break
             reasons[candidate.series_uid] = SeriesDecision(
                 series_uid=candidate.series_uid, pipeline=None, reason=f"not analysed: {outcome.findings.reason}"
@@ -82,14 +82,12 @@ class Analyst:
             software_version=self.software_version,
         )
 
-    def _attempt(self, candidate: Candidate, series: Series, cancelled: Callable[[], bool] | None) -> "_Outcome":
+    def _attempt(
+        self, candidate: Candidate, series: Series, built: "_Volumes", cancelled: Callable[[], bool] | None
+    ) -> "_Outcome":
         started = time.perf_counter()
         try:
-            volume = build_volume(
-                series,
-                workers=self.decode_workers,
-                minimum_slices=self.rules.minimum_slices(candidate.pipeline),
-            )
+            volume = built.of(series, minimum_slices=self.rules.minimum_slices(candidate.pipeline))
         except NotAnalysable as refusal:
             findings = not_analysed(str(refusal), pipeline=candidate.pipeline)
             return _Outcome(findings=findings, volume=None, series_uid=series.series_uid)
@@ -97,6 +95,36 @@ class Analyst:
         findings = run_pipeline(candidate.pipeline, volume.volume, self.engine, cancelled=cancelled)
         findings = replace(findings, timings_s={"volume": round(built_s, 3), **findings.timings_s})
         return _Outcome(findings=findings, volume=volume, series_uid=series.series_uid)
+
+
+class _Volumes:
+    """Builds volumes and keeps the last one, since the next pipeline often looks at the series that one refused."""
+
+    def __init__(self, *, workers: int) -> None:
+        self._workers = workers
+        self._last: tuple[str, SeriesVolume] | None = None
+
+    def of(self, series: Series, *, minimum_slices: int) -> SeriesVolume:
+        """The volume of a series. Raises ``NotAnalysable``."""
+        if self._last is not None and self._last[0] == series.series_uid:
+            volume = self._last[1]
+            if len(volume.sources) >= minimum_slices:
+                return volume
+        self._last = None  # two volumes at a time are too many
+        volume = build_volume(series, workers=self._workers, minimum_slices=minimum_slices)
+        self._last = series.series_uid, volume
+        return volume
+
+
+def _leave_to(candidate: Candidate, reasons: dict[str, SeriesDecision]) -> None:
+    """Series that another pipeline would have read are not analysed: a study gets one set of results."""
+    for uid, decision in reasons.items():
+        if decision.pipeline not in (None, candidate.pipeline):
+            reasons[uid] = SeriesDecision(
+                series_uid=uid,
+                pipeline=None,
+                reason=f"not analysed: {candidate.pipeline} read another series of this study",
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -136,6 +136,10 @@ class Rules(_Section):
         """Fewest slices that a pipeline reads. Raises ``KeyError`` for a pipeline without rules."""
         return self.pipelines[pipeline].slices_minimum
 
+    def only(self, pipeline: str) -> "Rules":
+        """The rules of one pipeline alone. Raises ``KeyError`` for a pipeline without rules."""
+        return Rules(pipelines={pipeline: self.pipelines[pipeline]})
+
     def digest(self, pipeline: str) -> str:
         """SHA-256 (hex) of a pipeline's rules with all defaults filled in: changes when what it reads changes.
 

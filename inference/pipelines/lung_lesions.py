@@ -47,7 +47,7 @@ class LungLesions:
 
     def run(self, volume: Volume, engine: Engine, *, cancelled: Cancelled = None) -> Findings:
         """Findings on the volume's grid. Raises ``EngineError``."""
-        clock = _Clock()
+        clock = Clock()
         try:
             masks, components = self._masks(volume, engine, cancelled, clock)
         except NoLungs as none:
@@ -82,10 +82,10 @@ class LungLesions:
         )
 
     def _masks(
-        self, volume: Volume, engine: Engine, cancelled: Cancelled, clock: "_Clock"
+        self, volume: Volume, engine: Engine, cancelled: Cancelled, clock: "Clock"
     ) -> tuple[LungMasks, Components]:
         """Masks on the volume's grid, and the lesions on the models' grid. Raises ``NoLungs``, ``EngineError``."""
-        if not _is_axial(volume):
+        if not is_axial(volume):
             raise NoLungs("the slices are not axial: the models read axial chest CT only")
         inputs = self.lungs.prepare(volume)
         small = reduced(volume)
@@ -93,7 +93,7 @@ class LungLesions:
         outputs = engine.run(self.lungs.spec, inputs, cancelled=cancelled)
         clock.stop("engine")
         lungs = find_lungs(self.lungs.interpret(outputs, small) > 0, small)
-        with_lung = _span(lungs)
+        with_lung = lung_span(lungs)
         clock.stop("postprocess")
         both = lungs.left | lungs.right
         # Both models take the same prepared slices (a test holds their specifications together).
@@ -117,12 +117,13 @@ class LungLesions:
         return engine.identity(self.lungs.spec), engine.identity(self.infection.spec)
 
 
-def _is_axial(volume: Volume) -> bool:
+def is_axial(volume: Volume) -> bool:
+    """Whether the slices lie across the patient."""
     normal = np.cross(volume.index_to_patient[:3, 0], volume.index_to_patient[:3, 1])
     return abs(float(normal[2])) > AXIAL_COSINE * float(np.linalg.norm(normal))
 
 
-def _span(lungs: Lungs) -> slice:
+def lung_span(lungs: Lungs) -> slice:
     """From the first to the last slice that holds lung."""
     occupied = np.flatnonzero(lungs.left.any(axis=(1, 2)) | lungs.right.any(axis=(1, 2)))
     return slice(int(occupied[0]), int(occupied[-1]) + 1)
@@ -141,7 +142,7 @@ def _notes(masks: LungMasks, severity: SeverityScore | None) -> tuple[str, ...]:
     return tuple(notes)
 
 
-class _Clock:
+class Clock:
     """Seconds by stage."""
 
     def __init__(self) -> None:

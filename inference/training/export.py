@@ -90,7 +90,7 @@ def export_onnx(
     )
     model = onnx.load(target)
     _name_probability(model)
-    _store_in_half_precision(model)
+    store_in_half_precision(model)
     onnx.checker.check_model(model)
     onnx.save(model, target)
     return served
@@ -110,7 +110,7 @@ def _name_probability(model: onnx.ModelProto) -> None:
             value.name = PROBABILITY
 
 
-def _store_in_half_precision(model: onnx.ModelProto) -> None:
+def store_in_half_precision(model: onnx.ModelProto) -> None:
     """Large weights as float16 and a cast to float32, which every engine does once: half the file.
 
     Their rounding is sixteen times finer than that of the bfloat16 that most engines compute in.

@@ -18,7 +18,7 @@ DICE_TOLERANCE = 0.005
 ROUNDING_TOLERANCE = 1e-4
 """Of a mean against the rounded values that it was made from."""
 DECIMALS = 5
-_TABLE = re.compile(r"^\| *patient .*\n(?:\|.*\n)+", re.MULTILINE)
+_TABLE = re.compile(r"^\| *(?:patient|synthetic:) .*\n(?:\|.*\n)+", re.MULTILINE)
 _COLUMNS = {"dice": "Dice", "iou": "IoU", "precision": "precision", "recall": "recall", "average_precision": "AP"}
 
 
@@ -34,13 +34,19 @@ def read_figures(file: Path) -> dict[str, Any]:
         figures = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{file} is not a file of figures") from error
-    if not isinstance(figures, dict) or not {"digest", "patients", "mean_per_patient", "pooled"} <= set(figures):
+    known = ({"digest", "patients", "mean_per_patient", "pooled"}, {"digest", "phantoms", "figures"})
+    if not isinstance(figures, dict) or not any(keys <= set(figures) for keys in known):
         raise ValueError(f"{file} is not a file of figures")
     return figures
 
 
 def table(figures: Mapping[str, Any]) -> list[str]:
-    """Rows in Markdown: a patient each, then their mean with its interval, then all pixels pooled."""
+    """Rows in Markdown: a patient each, then their mean with its interval, then all pixels pooled.
+
+    Of figures on phantoms (``evaluation.embolism``): a figure each.
+    """
+    if "figures" in figures:
+        return _figure_table(figures)
     columns = [name for name in _COLUMNS if name in figures["mean_per_patient"]]
     rows = [["patient", *(_COLUMNS[name] for name in columns), "pictures"]]
     for name, one in figures["patients"].items():
@@ -55,10 +61,23 @@ def table(figures: Mapping[str, Any]) -> list[str]:
     return [lines[0], f"|{'|'.join('-' * (width + 2) for width in widths)}|", *lines[1:]]
 
 
+def _figure_table(stated: Mapping[str, Any]) -> list[str]:
+    """Rows in Markdown of figures on phantoms, one each."""
+    phantoms = stated["phantoms"]
+    head = f"synthetic: {phantoms['slices']} slices of {phantoms['patients']} phantoms, {phantoms['studies']} studies"
+    rows = [
+        (head, ""),
+        *((name, value if isinstance(value, str) else _figure(value)) for name, value in stated["figures"].items()),
+    ]
+    width, value_width = (max(len(row[column]) for row in rows) for column in (0, 1))
+    lines = [f"| {name.ljust(width)} | {value.rjust(value_width)} |" for name, value in rows]
+    return [lines[0], f"|{'-' * (width + 2)}|{'-' * (value_width + 1)}:|", *lines[1:]]
+
+
 def with_table(card: str, figures: Mapping[str, Any]) -> str:
     """The card with its table of patients replaced. Raises ``ValueError`` where it has none."""
     if not _TABLE.search(card):
-        raise ValueError("the card has no table that begins with | patient |")
+        raise ValueError("the card has no table that begins with | patient | or | synthetic |")
     made = "\n".join(table(figures)) + "\n"
     return _TABLE.sub(lambda _: made, card, count=1)
 
@@ -69,6 +88,8 @@ def contradictions(figures: Mapping[str, Any], *, card: str, digest: str) -> lis
         return [f"{FIGURES_FILE} was measured with other weights ({figures['digest'][:16]})"]
     lines = set(card.splitlines())
     wrong = [f"CARD.md lacks what {FIGURES_FILE} says: {row}" for row in table(figures) if row not in lines]
+    if "figures" in figures:
+        return wrong
     dices = [one["dice"] for one in figures["patients"].values()]
     stated = figures["mean_per_patient"]["dice"]
     if abs(float(np.mean(dices)) - stated) > ROUNDING_TOLERANCE:

@@ -15,7 +15,7 @@ from pydicom.uid import (
 from dicom_node.records import FrameGeometry, InstanceFacts, Series, StoredInstance
 from dicom_node.routing import Rules, choose, load_rules
 
-SHIPPED = load_rules(Path(__file__).parents[3] / "config" / "pipelines.toml")
+SHIPPED = load_rules(Path(__file__).parents[3] / "config" / "pipelines.toml").only("lung_lesions")
 AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 CORONAL = (1.0, 0.0, 0.0, 0.0, 0.0, -1.0)
 TURNED = (1.0, 0.0, 0.0, 0.0, 0.766, 0.643)

@@ -1,0 +1,105 @@
+"""From nothing but seeds to a served embolism model: material, training, graph, parity with the engine, figures."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from inference.engines.base import Engine
+from inference.engines.embedded import EmbeddedEngine
+from inference.model import Model
+from inference.models import PeClassifier, PeDetector
+from inference.training.angiograms import TRAINING_SEEDS, VALIDATION_SEEDS, Angiograms, kept_angiograms
+from inference.training.embolism_export import ServedClassifier, ServedDetector, export_embolism_model
+from inference.training.embolism_trainer import Task, train_embolism_model
+from inference.training.evaluation.detection import PictureBoxes, hit_boxes
+from inference.training.evaluation.embolism import measure_embolism_model
+from inference.training.evaluation.stated import as_json
+from inference.training.recipes.pe_classifier import PE_CLASSIFIER, ClassifierTask
+from inference.training.recipes.pe_detector import ANCHORS, PE_DETECTOR, DetectorTask
+
+LARGEST_PROBABILITY_DIFFERENCE = 0.02
+"""Of the engine against float32; bfloat16 has 8 bits."""
+PARITY_IOU, PARITY_SCORE, PARITY_SHARE = 0.9, 0.3, 0.95
+"""Boxes from this score on that the other arithmetic has too, with this overlap: at least this share of them."""
+PARITY_PICTURES = 48
+
+
+def ship_embolism_model(
+    name: str,
+    *,
+    out: Path,
+    repository: Path,
+    imagenet: Path | None = None,
+    steps: int | None = None,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Train ``pe_detector`` or ``pe_classifier`` on phantoms and export it; goes on where it was killed.
+
+    ``out`` gets the material, the training's files, ``<name>/1/model.onnx`` and ``<name>/figures.json``. Whole studies
+    are measured too where both models are in ``out`` or in ``repository``. Raises ``ValueError`` where ``out`` holds
+    another training or the engine differs from the network.
+    """
+    model: Model = PeDetector() if name == PeDetector().spec.name else PeClassifier()
+    recipe = PE_DETECTOR.at(steps=steps) if name == PE_DETECTOR.name else PE_CLASSIFIER.at(steps=steps)
+    material = kept_angiograms(TRAINING_SEEDS[: recipe.patients], out / "training.npz")
+    validation = kept_angiograms(VALIDATION_SEEDS[: recipe.validation_patients], out / "validation.npz")
+    task: Task = (
+        DetectorTask(PE_DETECTOR, material, validation)
+        if name == PE_DETECTOR.name
+        else ClassifierTask(PE_CLASSIFIER, material, validation, imagenet=imagenet)
+    )
+    network = train_embolism_model(
+        task, recipe.pace, seed=recipe.seed, out=out / f"{name}-training", resume=True, progress=progress
+    )
+    served = ServedDetector(network, ANCHORS) if name == PE_DETECTOR.name else ServedClassifier(network)
+    target = out / name / model.spec.version / "model.onnx"
+    export_embolism_model(served, spec=model.spec, target=target)
+    others = [one for one in ("lungs_unet", "pe_detector", "pe_classifier") if one != name]
+    for other in others:
+        if not (out / other).exists() and (repository / other).exists():
+            (out / other).symlink_to((repository / other).resolve(), target_is_directory=True)
+    engine = EmbeddedEngine(repository=out)
+    check_parity(model, served, engine, validation)
+    complete = all((out / other).exists() for other in others)
+    figures = measure_embolism_model(model, engine, **({} if complete else {"studies": 0}))
+    (out / name / "figures.json").write_text(as_json(figures), encoding="utf-8")
+    return figures
+
+
+def check_parity(model: Model, served: torch.nn.Module, engine: Engine, validation: Angiograms) -> None:
+    """Raises ``ValueError`` where the engine says something else than the network in float32."""
+    centres = validation.centres()
+    chosen = centres[:: max(len(centres) // PARITY_PICTURES, 1)].tolist()
+    pictures = np.stack([validation.picture(run, at) for run, at in chosen])
+    prepare: Callable[..., Any] = model.prepare  # type: ignore[attr-defined]  # both models have it
+    given = prepare(pictures)
+    with torch.inference_mode():
+        expected = served.float().eval()(torch.from_numpy(given["slices"])).numpy()
+    found = engine.run(model.spec, given)[model.spec.outputs[0].name]
+    if isinstance(model, PeClassifier):
+        difference = float(np.abs(found - expected).max())
+        if difference > LARGEST_PROBABILITY_DIFFERENCE:
+            raise ValueError(f"probabilities of the engine differ by {difference:.3f}; it must not be served")
+        return
+    share = agreement(expected, found)
+    if share < PARITY_SHARE:
+        raise ValueError(f"the engine finds {share:.0%} of the network's boxes; it must not be served")
+
+
+def agreement(expected: Any, found: Any) -> float:
+    """Share of the sure boxes of ``expected`` (n, boxes, 5) that ``found`` has too; 1 where there is none."""
+    hits = total = 0
+    for one, other in zip(expected, found, strict=True):
+        sure = one[one[:, 4] >= PARITY_SCORE]
+        hits += int(hit_boxes(PictureBoxes(found=other, true=sure[:, :4]), overlap=PARITY_IOU).sum())
+        total += len(sure)
+    return hits / total if total else 1.0
+
+
+def as_text(figures: dict[str, Any]) -> str:
+    """One line for the terminal."""
+    return json.dumps(figures["figures"], ensure_ascii=False)

@@ -6,6 +6,8 @@ read back and compared with the phantom's truth. Ends by itself; exit status 0 o
 
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,8 @@ from dicom_node.demonstration.archive import Archive
 from dicom_node.demonstration.node_process import NodeProcess
 from dicom_node.demonstration.overlap import dice_against_truth
 from dicom_node.demonstration.phantom_study import write_phantom_study
+from dicom_node.demonstration.triton_server import TritonServer
+from dicom_node.errors import PeerUnavailable
 from dicom_node.logs import configure_logging
 
 NODE_AE = "DICOMNODE"
@@ -37,8 +41,8 @@ DEMO_SEED = 2026
 @click.option("--size", "size_px", default=512, show_default=True)
 def demonstrate(kind: str, engine: str, out: Path, slices: int, size_px: int) -> None:
     """Send a generated chest CT through a node and show what comes back."""
-    if kind != "ct" or engine != "embedded":
-        raise click.UsageError("this version demonstrates KIND=ct with ENGINE=embedded only")
+    if kind != "ct":
+        raise click.UsageError("this version demonstrates KIND=ct only")
     configure_logging("warning")
     if out.exists():
         shutil.rmtree(out)
@@ -48,7 +52,11 @@ def demonstrate(kind: str, engine: str, out: Path, slices: int, size_px: int) ->
         study = write_phantom_study(
             out / "study", kind=kind, slices=slices, size_px=size_px, seed=DEMO_SEED, truth_folder=out / "truth"
         )
-    with Archive(out / "archive", ae_title=ARCHIVE_AE) as archive, _node(out, archive.port) as node:
+    with (
+        Archive(out / "archive", ae_title=ARCHIVE_AE) as archive,
+        _engine(engine, out) as engine_flags,
+        _node(out, archive.port, engine_flags) as node,
+    ):
         click.echo(f"2 send       {slices} instances by C-STORE to {NODE_AE} on port {node.dicom_port}")
         with Stopwatch() as sent:
             outcomes = send_folder(study.folder, Address(NODE_AE, "127.0.0.1", node.dicom_port))
@@ -86,9 +94,23 @@ class Stopwatch:
         self.seconds = time.perf_counter() - self._started
 
 
-def _node(out: Path, archive_port: int) -> NodeProcess:
+@contextmanager
+def _engine(kind: str, out: Path) -> Iterator[list[str]]:
+    """Flags that give the node its engine; a Triton server runs for as long as the block."""
+    if kind == "embedded":
+        yield []
+        return
+    try:
+        with TritonServer(out / "triton") as server:
+            click.echo(f"           models are served by Triton on {server.address}")
+            yield ["--engine", f"triton={server.address}"]
+    except PeerUnavailable as unavailable:
+        raise click.ClickException(str(unavailable)) from unavailable
+
+
+def _node(out: Path, archive_port: int, engine_flags: list[str]) -> NodeProcess:
     destination = f"archive={ARCHIVE_AE}@127.0.0.1:{archive_port}"
-    flags = ["--ae-title", NODE_AE, "--settle", str(SETTLE_S), "--destination", destination]
+    flags = ["--ae-title", NODE_AE, "--settle", str(SETTLE_S), "--destination", destination, *engine_flags]
     return NodeProcess(out / "node", flags)
 
 

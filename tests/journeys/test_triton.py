@@ -12,12 +12,15 @@ import pytest
 from click.testing import CliRunner
 
 from dicom_node.__main__ import main
+from dicom_node.commands.engine_parity import compare_engines, engines_in
 from dicom_node.delivery import Address, send_folder
 from dicom_node.demonstration.archive import Archive
 from dicom_node.demonstration.node_process import NodeProcess
 from dicom_node.demonstration.orthanc import free_port
 from dicom_node.demonstration.phantom_study import PhantomStudy, write_phantom_study
 from dicom_node.demonstration.triton_server import TritonServer
+from dicom_node.settings import EngineSettings
+from inference.models import MODELS
 
 STUDIES = 10
 SLICES = 48
@@ -60,6 +63,29 @@ def test_findings_are_those_of_the_embedded_engine(tmp_path: Path, server: Trito
     assert embedded["status"] == "positive"
     assert findings(folder, tmp_path / "triton", "--engine", f"triton={server.address}") == embedded
     assert masks(tmp_path / "triton") == masks(tmp_path / "embedded")
+
+
+def test_engines_pass_the_parity_gate(server: TritonServer) -> None:
+    absent = f"triton=127.0.0.1:{free_port()}"
+    engines = f"embedded,triton={server.address},{absent}"
+    found = {(one.model, one.engine): one for one in compare_engines(engines, EngineSettings())}
+    names = {model.spec.name for model in MODELS}
+    for engine in ("embedded", f"triton={server.address}"):
+        assert {name: found[name, engine].fault for name in names} == dict.fromkeys(names, False), found
+        assert all("Dice 0.99" in found[name, engine].said or "Dice 1.0" in found[name, engine].said for name in names)
+    assert all(found[name, absent].fault and "no Triton server" in found[name, absent].said for name in names)
+
+
+@pytest.mark.parametrize(
+    ("text", "engines"),
+    [
+        ("embedded", ["embedded"]),
+        ("triton=a:1,b:2,embedded", ["triton=a:1,b:2", "embedded"]),
+        ("embedded,triton=a:1,triton=[::1]:2", ["embedded", "triton=a:1", "triton=[::1]:2"]),
+    ],
+)
+def test_how_engines_are_named(text: str, engines: list[str]) -> None:
+    assert engines_in(text) == engines
 
 
 def test_infer_says_that_no_server_answers(tmp_path: Path) -> None:

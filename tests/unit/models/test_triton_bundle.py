@@ -11,7 +11,7 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from inference.engines.triton_config import USUAL_BATCH, differences, write_bundle
 from inference.model import Model
-from inference.models import MODELS
+from inference.models import EVERY_MODEL, MODELS
 
 REPOSITORY = Path(__file__).parents[3] / "triton_models"
 CONFIGS = ("config.pbtxt", "configs/cpu.pbtxt")
@@ -25,7 +25,6 @@ ONNX_TO_TRITON = {
 }
 INSTEAD = "run dicom-node models configs"
 
-each_model = pytest.mark.parametrize("model", MODELS, ids=lambda model: model.spec.name)
 each_config = pytest.mark.parametrize("name", CONFIGS)
 
 
@@ -35,6 +34,18 @@ def folder(model: Model) -> Path:
 
 def weights(model: Model) -> Path:
     return folder(model) / model.spec.version / "model.onnx"
+
+
+SHIPPED = [model for model in EVERY_MODEL if weights(model).exists()]
+each_model = pytest.mark.parametrize("model", SHIPPED, ids=lambda model: model.spec.name)
+
+
+def test_a_model_without_weights_has_no_folder() -> None:
+    """Triton would not start on a folder without them."""
+    assert sorted(path.name for path in REPOSITORY.iterdir() if path.is_dir()) == sorted(
+        model.spec.name for model in SHIPPED
+    )
+    assert {*MODELS} <= {*SHIPPED}
 
 
 def read_config(path: Path) -> ModelConfig:

@@ -2,6 +2,7 @@
 
 import click
 
+from dicom_node.commands.build_plan import build_plan
 from dicom_node.commands.configuration import check_config, echo
 from dicom_node.commands.conformance import conformance
 from dicom_node.commands.figures import evaluate, restate, verify
@@ -27,7 +28,7 @@ def main() -> None:
 
 for command in (serve, infer, points, phantom, send, echo, studies, study, retry, check_config, conformance, models):
     main.add_command(command)
-for command in (verify, evaluate, restate, train, compare, transfer, configs):
+for command in (verify, evaluate, restate, train, compare, transfer, configs, build_plan):
     models.add_command(command)
 
 if __name__ == "__main__":

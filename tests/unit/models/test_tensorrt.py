@@ -10,7 +10,7 @@ import pytest
 import tensorrt_rtx as trt
 from onnx import TensorProto, helper
 
-from inference.engines.triton_config import LARGEST_BATCH, USUAL_BATCH
+from inference.engines.tensorrt_plan import build, parse
 from inference.model import Model
 from inference.models import EVERY_MODEL
 
@@ -25,31 +25,14 @@ def weights(model: Model) -> Path:
 SHIPPED = [model for model in EVERY_MODEL if weights(model).exists()]
 
 
-def build(graph: bytes) -> tuple[trt.INetworkDefinition, bytes | None, list[str]]:
-    """Network, plan and the parser's complaints, with the profile that the configurations ask for."""
-    builder = trt.Builder(trt.Logger(trt.Logger.ERROR))
-    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
-    parser = trt.OnnxParser(network, trt.Logger(trt.Logger.ERROR))
-    if not parser.parse(graph):
-        return network, None, [parser.get_error(number).desc() for number in range(parser.num_errors)]
-    profile = builder.create_optimization_profile()
-    for number in range(network.num_inputs):
-        tensor = network.get_input(number)
-        rest = tuple(tensor.shape)[1:]
-        profile.set_shape(tensor.name, (1, *rest), (USUAL_BATCH, *rest), (LARGEST_BATCH, *rest))
-    config = builder.create_builder_config()
-    config.add_optimization_profile(profile)
-    config.num_compute_capabilities = 1
-    config.set_compute_capability(trt.ComputeCapability.SM80, 0)  # there is no GPU to take it from
-    plan = builder.build_serialized_network(network, config)
-    return network, None if plan is None else bytes(plan), []
+GATE = trt.ComputeCapability.SM80
+"""There is no GPU to take it from."""
 
 
 @pytest.mark.parametrize("model", SHIPPED, ids=lambda model: model.spec.name)
 def test_tensorrt_builds_the_graph_with_the_specified_tensors(model: Model) -> None:
-    network, plan, complaints = build(weights(model).read_bytes())
-    assert complaints == []
-    assert plan
+    builder, network = parse(trt, weights(model).read_bytes())
+    assert build(trt, builder, network, capability=GATE)
     inputs = [network.get_input(number) for number in range(network.num_inputs)]
     outputs = [network.get_output(number) for number in range(network.num_outputs)]
     for tensors, specs in ((inputs, model.spec.inputs), (outputs, model.spec.outputs)):
@@ -67,6 +50,5 @@ def test_a_graph_that_tensorrt_does_not_know_is_told() -> None:
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
     onnx.checker.check_model(model)
-    _, plan, complaints = build(model.SerializeToString())
-    assert plan is None
-    assert complaints
+    with pytest.raises(ValueError, match=r"does not take the graph: \w"):
+        parse(trt, model.SerializeToString())

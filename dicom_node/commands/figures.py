@@ -119,16 +119,16 @@ def verify(data: Path | None, engines: str | None, config: Path | None, data_dir
     """Hold weights, figures and cards against each other and run each model once; exit status 1 where one fails.
 
     With --data the stated figures are measured again, on those of their patients that are found there. With --engines
-    every model is also run on each of them, on a phantom, and its masks compared with those of single precision.
+    every model is also run on each of them, on a phantom, and its answers compared with those of single precision.
     """
-    from dicom_node.commands.engine_parity import compare_engines
     from dicom_node.app import make_engine
-    from inference.models import MODELS
+    from dicom_node.commands.engine_parity import compare_engines
+    from inference.models import EVERY_MODEL
 
     settings = settings_from(config, {}).engine
     check = _Check(engine=make_engine(settings), repository=settings.repository, data=data)
     failures = 0
-    for model in MODELS:
+    for model in EVERY_MODEL:
         try:
             faults = check.faults(model)
         except (EngineError, ValueError) as error:

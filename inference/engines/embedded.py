@@ -17,6 +17,7 @@ import openvino
 from numpy.typing import NDArray
 
 from inference.engines.base import WELL, Engine, EngineError, checked_rows
+from inference.engines.output_parity import holds_probabilities
 from inference.findings import ModelIdentity
 from inference.model import ModelSpec, Tensors, TensorSpec
 
@@ -42,7 +43,8 @@ class EmbeddedEngine(Engine):
     def __init__(self, *, repository: Path, threads: int | None = None, single_precision: bool = False) -> None:
         self._repository = repository
         self._core: openvino.Core | None = openvino.Core()
-        self._properties = _properties(self._core, threads, single_precision)
+        self._threads = threads
+        self._single_precision = single_precision
         self._lock = threading.Lock()
         self._weights: dict[str, _Weights] = {}
         self._models: dict[str, tuple[openvino.CompiledModel, threading.Lock]] = {}
@@ -101,7 +103,10 @@ class EmbeddedEngine(Engine):
             if self._core is None:
                 raise EngineError("the engine is closed", transient=False)
             if spec.name not in self._models:
-                self._models[spec.name] = (_compiled(self._core, spec, weights, self._properties), threading.Lock())
+                # In bfloat16 probabilities move by 0.03 (pe_classifier); labels and boxes stay where they are.
+                exact = self._single_precision or any(holds_probabilities(one) for one in spec.outputs)
+                properties = _properties(self._core, self._threads, exact)
+                self._models[spec.name] = (_compiled(self._core, spec, weights, properties), threading.Lock())
             return self._models[spec.name]
 
 

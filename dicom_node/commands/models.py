@@ -18,10 +18,10 @@ def models() -> None:
 @config_options
 def list_models(config: Path | None, data_dir: Path | None) -> None:
     """Name, version and digest of every model."""
-    from inference.models import MODELS
+    from inference.models import EVERY_MODEL
 
     repository = settings_from(config, {}).engine.repository
-    for model in MODELS:
+    for model in EVERY_MODEL:
         file = weights_file(repository, model)
         digest = hashlib.sha256(file.read_bytes()).hexdigest() if file.exists() else "weights missing"
         click.echo(f"{model.spec.name}  version {model.spec.version}  {digest[:16]}  {model.spec.licence}")
@@ -38,12 +38,12 @@ def card(name: str, config: Path | None, data_dir: Path | None) -> None:
 
 def model_named(name: str) -> Model:
     """The model of that name. Raises ``UsageFailure`` listing those there are."""
-    from inference.models import MODELS
+    from inference.models import EVERY_MODEL
 
-    for model in MODELS:
+    for model in EVERY_MODEL:
         if model.spec.name == name:
             return model
-    raise UsageFailure(f"no model is called {name!r}; there are {', '.join(model.spec.name for model in MODELS)}")
+    raise UsageFailure(f"no model is called {name!r}; there are {', '.join(model.spec.name for model in EVERY_MODEL)}")
 
 
 def weights_file(repository: Path, model: Model) -> Path:

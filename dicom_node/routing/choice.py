@@ -58,11 +58,14 @@ class _Standing:
 
 
 def choose(series: Sequence[Series], rules: Rules) -> Routing:
-    """Hold every series against every pipeline's rules. Ties end by series number, then UID: always the same way."""
+    """Hold every series against every pipeline's rules. Ties end by series number, then UID: always the same way.
+
+    Pipelines that run on request only are left out, unless ``rules`` holds nothing else (``Rules.only``).
+    """
     outlines = [outline(each) for each in series]
     standings: dict[str, list[_Standing]] = {each.series_uid: [] for each in outlines}
     candidates: list[Candidate] = []
-    for pipeline, rule in rules.pipelines.items():
+    for pipeline, rule in rules.automatic().pipelines.items():
         refusals = {each.series_uid: _refusal(each, rule) for each in outlines}
         fitting = [each for each in outlines if refusals[each.series_uid] is None]
         long_enough = [each for each in fitting if each.slice_count >= rule.slices_minimum]

@@ -79,6 +79,8 @@ class KernelRule(_Section):
 class PipelineRules(_Section):
     """Which series one pipeline reads, and which of several it reads first."""
 
+    on_request: bool = False
+    """Runs only where it is asked for by name."""
     modalities: Annotated[tuple[Pattern, ...], Field(strict=False, min_length=1)] = ("CT",)
     sop_classes: Annotated[tuple[str, ...], Field(strict=False, min_length=1)] = (
         "CTImageStorage",
@@ -136,6 +138,11 @@ class Rules(_Section):
         """Fewest slices that a pipeline reads. Raises ``KeyError`` for a pipeline without rules."""
         return self.pipelines[pipeline].slices_minimum
 
+    def automatic(self) -> "Rules":
+        """Without the pipelines that run on request only. All of them stay where none is automatic."""
+        chosen = {name: rules for name, rules in self.pipelines.items() if not rules.on_request}
+        return Rules(pipelines=chosen or self.pipelines)
+
     def only(self, pipeline: str) -> "Rules":
         """The rules of one pipeline alone. Raises ``KeyError`` for a pipeline without rules."""
         return Rules(pipelines={pipeline: self.pipelines[pipeline]})
@@ -145,7 +152,8 @@ class Rules(_Section):
 
         Raises ``KeyError`` for a pipeline without rules.
         """
-        normalised = json.dumps(self.pipelines[pipeline].model_dump(mode="json"), sort_keys=True, ensure_ascii=True)
+        read = self.pipelines[pipeline].model_dump(mode="json", exclude={"on_request"})
+        normalised = json.dumps(read, sort_keys=True, ensure_ascii=True)
         return hashlib.sha256(normalised.encode("ascii")).hexdigest()
 
 

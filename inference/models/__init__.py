@@ -7,5 +7,9 @@ from inference.models.pe_classifier import PeClassifier
 from inference.models.pe_detector import PeDetector
 
 MODELS: tuple[Model, ...] = (LungsUnet(), InfectionUnet())
+"""Models that mark voxels."""
+EMBOLISM_MODELS: tuple[Model, ...] = (PeClassifier(), PeDetector())
+"""Models that give slices of angiograms probabilities and boxes."""
+EVERY_MODEL = (*MODELS, *EMBOLISM_MODELS)
 
-__all__ = ["MODELS", "InfectionUnet", "LungsUnet", "PeClassifier", "PeDetector"]
+__all__ = ["EMBOLISM_MODELS", "EVERY_MODEL", "MODELS", "InfectionUnet", "LungsUnet", "PeClassifier", "PeDetector"]

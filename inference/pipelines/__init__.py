@@ -9,6 +9,7 @@ from typing import Protocol
 from inference.engines.base import Engine
 from inference.findings import Findings
 from inference.pipelines.lung_lesions import LungLesions
+from inference.pipelines.pulmonary_embolism import PulmonaryEmbolism
 from inference.volume import Volume
 
 
@@ -25,7 +26,7 @@ class Pipeline(Protocol):
         ...
 
 
-PIPELINES: tuple[Pipeline, ...] = (LungLesions(),)
+PIPELINES: tuple[Pipeline, ...] = (PulmonaryEmbolism(), LungLesions())
 
 
 def run_pipeline(name: str, volume: Volume, engine: Engine, *, cancelled: Callable[[], bool] | None = None) -> Findings:

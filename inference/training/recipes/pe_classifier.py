@@ -31,7 +31,7 @@ BATCH = 24
 AT_ONCE = 16
 
 
-PACE = EmbolismPace(steps=1000, learning_rate=6e-4, weight_decay=1e-4, validate_every=100)
+PACE = EmbolismPace(steps=720, learning_rate=6e-4, weight_decay=1e-4, validate_every=100)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

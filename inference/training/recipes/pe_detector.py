@@ -34,7 +34,7 @@ VALIDATION_PICTURES = 96
 AT_ONCE = 8
 
 
-PACE = EmbolismPace(steps=1900, learning_rate=2.5e-3, weight_decay=5e-4, validate_every=150)
+PACE = EmbolismPace(steps=1250, learning_rate=2.5e-3, weight_decay=5e-4, validate_every=150)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

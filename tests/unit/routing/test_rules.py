@@ -24,7 +24,9 @@ def mistakes(folder: Path, text: str) -> tuple[str, ...]:
 
 def test_shipped_rules_are_valid() -> None:
     rules = load_rules(SHIPPED)
-    assert list(rules.pipelines) == ["lung_lesions"]
+    assert list(rules.pipelines) == ["pulmonary_embolism", "lung_lesions"]
+    assert list(rules.automatic().pipelines) == ["lung_lesions"]
+    assert list(rules.only("pulmonary_embolism").pipelines) == ["pulmonary_embolism"]
     assert rules.minimum_slices("lung_lesions") == 10
 
 

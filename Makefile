@@ -58,7 +58,7 @@ check: $(VENV)/.dev $(VENV)/.training
 test: $(VENV)/.dev $(VENV)/.training system-packages ohif triton-server
 	$(BIN)/python -m pytest
 
-bench: $(VENV)/.dev system-packages ohif
+bench: $(VENV)/.dev system-packages ohif triton-server
 	$(BIN)/python -m benchmarks
 
 # Where voxels lie, in every geometry: a painted phantom through a real node, read back by others; docs/geometry.md.

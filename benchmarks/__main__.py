@@ -4,7 +4,7 @@ import sys
 
 import click
 
-from benchmarks import overhead, segmentation, viewing
+from benchmarks import overhead, segmentation, triton, viewing
 from dicom_node.logs import configure_logging
 
 
@@ -18,6 +18,7 @@ def bench(repeats: int, slices: int) -> None:
         segmentation.measure(repeats=repeats, slices=slices),
         overhead.measure(repeats=repeats, slices=slices),
         viewing.measure(slices=slices),
+        *triton.measure(repeats=repeats, slices=slices),
     ]
     for result in results:
         click.echo(result.line())

@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from dicom_node.__main__ import main
-from inference.models import MODELS
+from inference.models import EVERY_MODEL
 
 REPOSITORY = Path(__file__).parents[3] / "triton_models"
 
@@ -29,7 +29,7 @@ def run(repository: Path, *arguments: str) -> Result:
 def test_list_names_every_model_and_its_licence(repository: Path) -> None:
     result = run(repository, "list")
     assert result.exit_code == 0
-    for model in MODELS:
+    for model in EVERY_MODEL:
         assert model.spec.name in result.output
         assert model.spec.licence in result.output
 
@@ -39,3 +39,9 @@ def test_card_is_printed_and_a_wrong_name_is_told(repository: Path) -> None:
     wrong = run(repository, "card", "liver_unet")
     assert wrong.exit_code == 2
     assert "lungs_unet" in wrong.output
+
+
+def test_a_model_that_needs_labelled_data_says_so(repository: Path) -> None:
+    done = run(repository, "evaluate", "lungs_unet")
+    assert done.exit_code == 2
+    assert "needs labelled data: --data DIR" in done.output

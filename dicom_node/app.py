@@ -193,13 +193,15 @@ class Node:
 
         What may pass by itself (a server that is not there yet) is tried until it has.
         """
-        waiting = [model.spec for model in MODELS]
+        waiting, told = [model.spec for model in MODELS], ""
         while waiting:
             try:
                 run_canary(self._analyst.engine, waiting[0])
                 waiting.pop(0)
             except EngineError as error:
-                log.error("model_not_usable", model=waiting[0].name, reason=str(error))
+                if str(error) != told:  # a server may be away for days
+                    told = str(error)
+                    log.error("model_not_usable", model=waiting[0].name, reason=told)
                 if not error.transient or self._stopping.wait(WARM_UP_PAUSE_S):
                     return
         self._engine_warm.set()

@@ -167,6 +167,7 @@ class Node:
         self._watch.stop()
         self._reconciler.stop()
         self._web.stop()
+        self._analyst.decoders.close()
         self._durable.stop()
         log.info("node_stopped")
 

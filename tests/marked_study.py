@@ -49,7 +49,7 @@ MODEL: Final = ModelIdentity(
 def marked_study(folder: Path, *, scratch: Path) -> ResultRequest:
     """The study of one series in ``folder`` with ``EMBOLI`` in it."""
     ((study_uid, (series,)),) = studies_in(folder, scratch=scratch).studies.items()
-    volume = build_volume(series, workers=1, minimum_slices=1)
+    volume = build_volume(series, minimum_slices=1)
     findings = Findings(
         pipeline="pulmonary_embolism",
         status=Status.POSITIVE,

@@ -51,13 +51,14 @@ def infer(
         analyst = make_analyst(settings, pipeline=pipeline)
     except (NodeError, EngineError) as error:
         raise UsageFailure(str(error)) from error
+    context.with_resource(analyst.decoders)
     analysed = 0
     for study_uid, series in found.studies.items():
         target = out if len(found.studies) == 1 else out / study_uid
         target.mkdir(parents=True, exist_ok=True)
         try:
             request = analyst.analyse(study_uid=study_uid, series=series, created_at=datetime.now(UTC))
-        except EngineError as error:
+        except (NodeError, EngineError) as error:
             raise click.ClickException(f"study {study_uid}: {error}") from error
         write_results(request, target)
         document = findings_document(request)

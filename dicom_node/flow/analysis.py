@@ -6,7 +6,7 @@ analysed is an outcome with a reason, not an exception. Exceptions mean that the
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import structlog
@@ -15,7 +15,7 @@ from dicom_node.errors import NotAnalysable
 from dicom_node.records import Series, SeriesDecision
 from dicom_node.results import ResultRequest
 from dicom_node.routing import Candidate, Rules, choose
-from dicom_node.volumes import SeriesVolume, build_volume
+from dicom_node.volumes import DecodePool, SeriesVolume, build_volume
 from inference.engines.base import Engine
 from inference.findings import Findings, Status
 from inference.pipelines import run_pipeline
@@ -34,7 +34,8 @@ class Analyst:
     software_version: str
     only_pipeline: str | None = None
     """Leave candidates of other pipelines aside."""
-    decode_workers: int = 2
+    decoders: DecodePool = field(default_factory=DecodePool)
+    """Whoever made the analyst closes it."""
 
     def analyse(
         self,
@@ -50,7 +51,7 @@ class Analyst:
         ``ResourceExhausted``; never ``NotAnalysable``.
         """
         routing = choose(series, self.rules if self.only_pipeline is None else self.rules.only(self.only_pipeline))
-        built = _Volumes(workers=self.decode_workers)
+        built = _Volumes(self.decoders)
         reasons = {decision.series_uid: decision for decision in routing.decisions}
         outcome: _Outcome | None = None
         for candidate in routing.candidates:
@@ -100,8 +101,8 @@ class Analyst:
 class _Volumes:
     """Builds volumes and keeps the last one, since the next pipeline often looks at the series that one refused."""
 
-    def __init__(self, *, workers: int) -> None:
-        self._workers = workers
+    def __init__(self, decoders: DecodePool) -> None:
+        self._decoders = decoders
         self._last: tuple[str, SeriesVolume] | None = None
 
     def of(self, series: Series, *, minimum_slices: int) -> SeriesVolume:
@@ -111,7 +112,7 @@ class _Volumes:
             if len(volume.sources) >= minimum_slices:
                 return volume
         self._last = None  # two volumes at a time are too many
-        volume = build_volume(series, workers=self._workers, minimum_slices=minimum_slices)
+        volume = build_volume(series, decoders=self._decoders, minimum_slices=minimum_slices)
         self._last = series.series_uid, volume
         return volume
 

@@ -1,9 +1,10 @@
 """A series in, an inference volume out, or the reason why not.
 
-Owns the steps and their order: which instances are slices, common attributes, geometry, then pixels. Decoding runs on
-threads that write straight into the one int16 array.
+Owns the steps and their order: which instances are slices, common attributes, geometry, then pixels. Compressed frames
+are decoded in processes of their own; threads wait for them and write straight into the one int16 array.
 """
 
+import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.uid import UID
 
-from dicom_node.errors import NotAnalysable
+from dicom_node.errors import NodeError, NotAnalysable
 from dicom_node.headers.facts import MULTI_FRAME_CT, SINGLE_FRAME_CT
 from dicom_node.records import FrameGeometry, FrameSource, Series, StoredInstance
-from dicom_node.volumes.decode import Pixels, UndecodablePixels, decode_frame
+from dicom_node.volumes.decode import Pixels, UndecodablePixels
+from dicom_node.volumes.decode_pool import DecodePool
 from dicom_node.volumes.geometry import Slice, Stack, repeated_positions, stack
 from dicom_node.volumes.stored_pixels import StoredPixels, read_stored_pixels
 from inference.volume import HU_AIR, Volume
@@ -41,11 +43,17 @@ class SeriesVolume:
     sources: tuple[FrameSource, ...]
 
 
-def build_volume(series: Series, *, workers: int = 2, minimum_slices: int = MINIMUM_SLICES) -> SeriesVolume:
-    """Hounsfield units on the grid that the slices span, decoded on ``workers`` threads.
+def build_volume(
+    series: Series, *, decoders: DecodePool | None = None, minimum_slices: int = MINIMUM_SLICES
+) -> SeriesVolume:
+    """Hounsfield units on the grid that the slices span, decoded by ``decoders`` (a pool for this volume by default).
 
-    Raises ``NotAnalysable`` with the first thing that is wrong, in words for the person who runs the archive.
+    Raises ``NotAnalysable`` with the first thing that is wrong, in words for the person who runs the archive, and
+    ``ResourceExhausted`` where the machine has no room for a decoder.
     """
+    if decoders is None:
+        with DecodePool() as pool:
+            return build_volume(series, decoders=pool, minimum_slices=minimum_slices)
     instances = _slice_instances(series)
     _refuse_mixed(instances)
     slices = [
@@ -54,15 +62,15 @@ def build_volume(series: Series, *, workers: int = 2, minimum_slices: int = MINI
         for number, geometry in enumerate(instance.facts.frames, start=1)
     ]
     _refuse_too_large(instances, len(slices))
-    with ThreadPoolExecutor(max_workers=workers, thread_name_prefix="decode") as pool:
+    with ThreadPoolExecutor(max_workers=decoders.workers, thread_name_prefix="decode") as threads:
         ordered = stack(_without_copies(slices))
         if len(ordered.slices) < minimum_slices:
             raise NotAnalysable(f"only {len(ordered.slices)} slices; the pipeline needs at least {minimum_slices}")
         _refuse_unscaled(ordered)
         try:
-            array = _filled(ordered, instances, pool)
+            array = _filled(ordered, instances, threads, decoders)
         finally:
-            pool.shutdown(cancel_futures=True)
+            threads.shutdown(cancel_futures=True)
     volume = Volume(
         array_zyx=array,
         index_to_patient=ordered.index_to_patient,
@@ -140,19 +148,29 @@ def _without_copies(slices: Sequence[Slice]) -> list[Slice]:
     return [each for each in slices if id(each) not in copies]
 
 
-def _filled(ordered: Stack, instances: Sequence[StoredInstance], pool: ThreadPoolExecutor) -> NDArray[np.int16]:
+def _filled(
+    ordered: Stack, instances: Sequence[StoredInstance], threads: ThreadPoolExecutor, decoders: DecodePool
+) -> NDArray[np.int16]:
     used = {each.source.path: each.source.sop_instance_uid for each in ordered.slices}
-    described = dict(zip(used, pool.map(read_stored_pixels, used.keys(), used.values()), strict=True))
+    described = dict(zip(used, threads.map(read_stored_pixels, used.keys(), used.values()), strict=True))
     for instance in instances:
         if instance.path in described:
             _refuse_other_frames(described[instance.path], instance)
     array = np.empty(_shape(instances, len(ordered.slices)), dtype=np.int16)
 
-    def fill(index: int) -> None:
-        each = ordered.slices[index]
-        _decode_into(array[index], described[each.source.path], each)
+    broken = threading.Event()
 
-    for _ in pool.map(fill, range(len(ordered.slices))):
+    def fill(index: int) -> None:
+        if broken.is_set():
+            return  # the study has its reason; another hostile frame would only take its time again
+        each = ordered.slices[index]
+        try:
+            _decode_into(array[index], described[each.source.path], each, decoders)
+        except NodeError:
+            broken.set()
+            raise
+
+    for _ in threads.map(fill, range(len(ordered.slices))):
         pass
     return array
 
@@ -171,15 +189,15 @@ def _refuse_other_frames(pixels: StoredPixels, instance: StoredInstance) -> None
         )
 
 
-def _decode_into(target: NDArray[np.int16], pixels: StoredPixels, each: Slice) -> None:
+def _decode_into(target: NDArray[np.int16], pixels: StoredPixels, each: Slice, decoders: DecodePool) -> None:
     try:
-        stored = decode_frame(pixels, each.source.frame_number - 1)
+        with decoders.frame(pixels, each.source.frame_number - 1) as stored:
+            to_hounsfield(stored, each.geometry, pixels.padding, target)
     except (UndecodablePixels, OSError) as error:
         reason = str(error) if isinstance(error, UndecodablePixels) else "the file cannot be read"
         raise NotAnalysable(
             f"pixel data of instance {each.source.sop_instance_uid} cannot be decoded: {reason}"
         ) from error
-    to_hounsfield(stored, each.geometry, pixels.padding, target)
 
 
 def to_hounsfield(

@@ -1,6 +1,6 @@
 """Every transfer syntax that is accepted decodes to the true stored values, and damage is told."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import imagecodecs
@@ -25,7 +25,7 @@ from pydicom.uid import (
 from synthetic_ct import axial_series, enhanced_ct, set_pixels, write
 
 from dicom_node.errors import NotAnalysable
-from dicom_node.volumes import build_volume
+from dicom_node.volumes import DecodePool, build_volume
 
 Encode = Callable[[NDArray[np.uint16]], bytes]
 
@@ -65,6 +65,12 @@ CODECS = [
 ]
 
 
+@pytest.fixture(scope="module")
+def decoders() -> Iterator[DecodePool]:
+    with DecodePool() as pool:
+        yield pool
+
+
 def picture(seed: int = 0) -> NDArray[np.uint16]:
     return np.random.default_rng(seed).integers(0, 4000, size=(64, 80)).astype(np.uint16)
 
@@ -77,18 +83,22 @@ def compressed(image: Dataset, syntax: UID, frames: list[bytes], *, fragments: i
 
 
 @pytest.mark.parametrize(("syntax", "encode"), CODECS)
-def test_lossless_codecs_give_the_stored_values(tmp_path: Path, syntax: UID, encode: Encode) -> None:
+def test_lossless_codecs_give_the_stored_values(
+    decoders: DecodePool, tmp_path: Path, syntax: UID, encode: Encode
+) -> None:
     images = axial_series(12)
     for seed, image in enumerate(images):
         set_pixels(image, picture(seed))
         compressed(image, syntax, [encode(picture(seed))], fragments=2)
-    array = build_volume(write(tmp_path, images)).volume.array_zyx
+    array = build_volume(write(tmp_path, images), decoders=decoders).volume.array_zyx
     assert all((array[k] == picture(k).astype(np.int32) - 1024).all() for k in range(12))
 
 
 @pytest.mark.parametrize(("syntax", "encode"), CODECS)
 @pytest.mark.parametrize("keep", [0.5, 0.02])
-def test_cut_streams_name_the_instance(tmp_path: Path, syntax: UID, encode: Encode, keep: float) -> None:
+def test_cut_streams_name_the_instance(
+    decoders: DecodePool, tmp_path: Path, syntax: UID, encode: Encode, keep: float
+) -> None:
     images = axial_series(12)
     for image in images:
         set_pixels(image, picture())
@@ -96,21 +106,21 @@ def test_cut_streams_name_the_instance(tmp_path: Path, syntax: UID, encode: Enco
     stream = encode(picture())
     compressed(images[5], syntax, [stream[: int(len(stream) * keep)]])
     with pytest.raises(NotAnalysable, match=f"pixel data of instance {images[5].SOPInstanceUID} cannot be decoded"):
-        build_volume(write(tmp_path, images))
+        build_volume(write(tmp_path, images), decoders=decoders)
 
 
 @pytest.mark.parametrize(("syntax", "encode"), CODECS)
-def test_a_stream_of_another_size_is_refused(tmp_path: Path, syntax: UID, encode: Encode) -> None:
+def test_a_stream_of_another_size_is_refused(decoders: DecodePool, tmp_path: Path, syntax: UID, encode: Encode) -> None:
     def edit(image: Dataset) -> None:
         set_pixels(image, picture())
         compressed(image, syntax, [encode(np.zeros((640, 80), dtype=np.uint16))])
 
     with pytest.raises(NotAnalysable, match="cannot be decoded: the compressed stream"):
-        build_volume(write(tmp_path, axial_series(12, edit=edit)))
+        build_volume(write(tmp_path, axial_series(12, edit=edit)), decoders=decoders)
 
 
 @pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian])
-def test_uncompressed_encodings_give_the_stored_values(tmp_path: Path, syntax: UID) -> None:
+def test_uncompressed_encodings_give_the_stored_values(decoders: DecodePool, tmp_path: Path, syntax: UID) -> None:
     def edit(image: Dataset) -> None:
         set_pixels(image, picture())
         image.file_meta.TransferSyntaxUID = syntax
@@ -118,23 +128,23 @@ def test_uncompressed_encodings_give_the_stored_values(tmp_path: Path, syntax: U
             image.PixelData = picture().astype(">u2").tobytes()
         image["PixelData"].VR = "OW"
 
-    array = build_volume(write(tmp_path, axial_series(12, edit=edit))).volume.array_zyx
+    array = build_volume(write(tmp_path, axial_series(12, edit=edit)), decoders=decoders).volume.array_zyx
     assert (array == picture().astype(np.int32) - 1024).all()
 
 
 @pytest.mark.parametrize("fragments", [1, 3])
-def test_frames_of_compressed_enhanced_ct(tmp_path: Path, fragments: int) -> None:
+def test_frames_of_compressed_enhanced_ct(decoders: DecodePool, tmp_path: Path, fragments: int) -> None:
     image = enhanced_ct([(0, 0, 2.0 * n) for n in range(12)], rescale_intercepts=[0] * 12)
     frames = [np.full((64, 80), n, dtype=np.uint16) for n in range(12)]
     image.Rows, image.Columns = 64, 80
     compressed(image, RLELossless, [rle(frame) for frame in frames], fragments=fragments)
-    array = build_volume(write(tmp_path, [image])).volume.array_zyx
+    array = build_volume(write(tmp_path, [image]), decoders=decoders).volume.array_zyx
     assert (array == np.arange(12)[:, None, None]).all()
 
 
-def test_an_unknown_compression_is_told(tmp_path: Path) -> None:
+def test_an_unknown_compression_is_told(decoders: DecodePool, tmp_path: Path) -> None:
     images = axial_series(12)
     for image in images:
         compressed(image, UID("1.2.840.10008.1.2.4.100"), [b"\0\0\1\xb3" * 8])  # MPEG-2
     with pytest.raises(NotAnalysable, match="no decoder for its transfer syntax"):
-        build_volume(write(tmp_path, images))
+        build_volume(write(tmp_path, images), decoders=decoders)

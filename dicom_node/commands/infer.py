@@ -71,9 +71,11 @@ def infer(
 
 def _headline(document: dict[str, object]) -> str:
     status = str(document["status"]).replace("_", " ")
-    severity = document.get("severity")
+    severity, embolism = document.get("severity"), document.get("embolism")
     if document["reason"]:
         return f"{status}: {document['reason']}"
+    if isinstance(embolism, dict):
+        return f"{status}: {len(embolism['emboli'])} pulmonary emboli marked, by models trained on phantoms"
     if isinstance(severity, dict) and severity.get("total_percent") is not None:
         return f"{status}: estimated involvement {severity['total_percent']:.0f} % of lung volume"
     return status

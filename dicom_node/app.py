@@ -30,7 +30,7 @@ from dicom_node.web.server import WebServer
 from inference.engines.base import WELL, Engine, EngineError, run_canary
 from inference.engines.fallback import FallbackEngine
 from inference.findings import ModelIdentity
-from inference.models import MODELS
+from inference.models import EVERY_MODEL, MODELS
 
 log = structlog.get_logger(__name__)
 
@@ -190,7 +190,7 @@ class Node:
             log.warning("index_rebuilt", instances=recovered)
 
     def _warm_up(self) -> None:
-        """Load every model now, so that a missing or damaged one shows in the health check, not in a study.
+        """Load the models that every node needs, so that a damaged one shows in the health check, not in a study.
 
         What may pass by itself (a server that is not there yet) is tried until it has.
         """
@@ -219,7 +219,7 @@ class Node:
     def _models(self) -> tuple[ModelIdentity, ...]:
         """Those that can be read; what is wrong with the others stands in the log and in the health checks."""
         found = []
-        for model in MODELS:
+        for model in EVERY_MODEL:
             with suppress(EngineError):
                 found.append(self._analyst.engine.identity(model.spec))
         return tuple(found)

@@ -24,14 +24,22 @@ ROOT: Final = "2.25."
 """Of every UID that is minted here: a UUID needs no registered root (PS3.5 section B.2)."""
 
 
-def result_uid(*, role: str, sources: Iterable[str], models: Iterable[ModelIdentity], settings_digest: str) -> str:
+def result_uid(
+    *,
+    role: str,
+    sources: Iterable[str],
+    models: Iterable[ModelIdentity],
+    settings_digest: str,
+    reason: str,
+) -> str:
     """UID of one thing that the node makes.
 
     ``role`` says what it names, e.g. "segmentation/instance"; ``sources`` are the SOP Instance UIDs that the study
     held, in any order; ``settings_digest`` stands for the settings that shape the result.
+    ``reason``: why nothing was analysed; a retry may have another, and one UID must never name two contents.
     """
     identities = sorted((model.name, model.version, model.digest) for model in models)
-    return _mint("result", role, sorted(set(sources)), identities, settings_digest)
+    return _mint("result", role, sorted(set(sources)), identities, settings_digest, reason)
 
 
 def device_uid(settings_digest: str) -> str:

@@ -36,6 +36,7 @@ class Destination(Protocol):
         """Send in order; yields an outcome as soon as it is known, so that it can be recorded before the next.
 
         Raises ``PeerUnavailable`` where the destination does not answer; objects without an outcome were not taken.
+        Where it answers, and ends the association over one object, the others are sent in another.
         """
         ...
 

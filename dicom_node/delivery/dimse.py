@@ -13,6 +13,7 @@ from pydicom.errors import InvalidDicomError
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE
 from pynetdicom.association import Association
+from pynetdicom.status import STORAGE_SERVICE_CLASS_STATUS
 
 from dicom_node.delivery.base import SendOutcome
 from dicom_node.delivery.status import SUCCESS, Meaning, meaning
@@ -83,18 +84,19 @@ class DimseDestination:
                 yield _unreadable(result.sop_instance_uid, result.path)
         if not outgoing:
             return
-        try:
-            with associated(
-                self._address,
-                calling_ae=self._calling_ae,
-                contexts={(one.sop_class_uid, one.transfer_syntax_uid) for one in outgoing},
-                connect_timeout_s=self._settings.connect_timeout_s,
-                response_timeout_s=self._settings.response_timeout_s,
-            ) as association:
-                for one in outgoing:
-                    yield store(association, one)
-        except NothingAccepted:
-            yield from map(not_taken, outgoing)
+        while outgoing:
+            try:
+                with associated(
+                    self._address,
+                    calling_ae=self._calling_ae,
+                    contexts={(one.sop_class_uid, one.transfer_syntax_uid) for one in outgoing},
+                    connect_timeout_s=self._settings.connect_timeout_s,
+                    response_timeout_s=self._settings.response_timeout_s,
+                ) as association:
+                    yield from _until_it_breaks(association, outgoing)
+            except NothingAccepted:
+                yield from map(not_taken, outgoing)
+                return
 
     def echo(self) -> None:
         """See ``Destination.echo``."""
@@ -177,6 +179,21 @@ def _end(association: Association, tcp: socket.socket | None) -> None:
         tcp.close()  # pynetdicom leaves it to the garbage collector where the peer vanished
 
 
+def _until_it_breaks(association: Association, outgoing: list[Outgoing]) -> Iterator[SendOutcome]:
+    """Send in order, taking from ``outgoing``, up to and with the object over which the peer ends the association.
+
+    The others go on in another association: one object that a peer cannot bear must not hold back the report.
+    """
+    while outgoing:
+        one = outgoing.pop(0)
+        try:
+            yield store(association, one)
+        except PeerUnavailable as error:
+            uid = one.sop_instance_uid
+            yield SendOutcome(sop_instance_uid=uid, meaning=Meaning.LATER, status=None, message=str(error))
+            return
+
+
 def store(association: Association, outgoing: Outgoing) -> SendOutcome:
     """Send one file. Raises ``PeerUnavailable`` where the association is gone."""
     accepted = {
@@ -228,8 +245,9 @@ def _outcome(sop_instance_uid: str, answer: Dataset) -> SendOutcome:
     found = meaning(status)
     if status is None:
         raise PeerUnavailable("the destination did not answer C-STORE in time, or aborted")
-    comment = str(answer.get("ErrorComment", ""))[:64]
-    message = f"status {status:04X}" + (f" ({comment})" if comment else "")
+    # The peer's Error Comment is not told: it may quote the patient.
+    described = STORAGE_SERVICE_CLASS_STATUS.get(status)
+    message = f"status {status:04X}" + (f" ({described[1]})" if described else "")
     if found is Meaning.ACCEPTED and status != SUCCESS:
         log.warning("stored_with_warning", sop_instance_uid=sop_instance_uid, status=f"{status:04X}")
     return SendOutcome(

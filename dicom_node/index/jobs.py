@@ -335,7 +335,14 @@ def _insert_delivery(
         connection.execute(
             deliveries.update()
             .where(here)
-            .values(state=DeliveryState.WAITING.value, job_id=job_id, workflow_id=workflow_id)
+            .values(
+                state=DeliveryState.WAITING.value,
+                job_id=job_id,
+                tries=0,
+                first_try_at=None,
+                last_error="",
+                workflow_id=workflow_id,
+            )
         )
     return 1
 

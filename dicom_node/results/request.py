@@ -78,6 +78,7 @@ class ResultRequest:
             sources=[self.study_uid, *(instance.facts.sop_instance_uid for instance in self.instances)],
             models=self.findings.models,
             settings_digest=self.settings_digest,
+            reason=self.findings.reason,
         )
 
     def mask(self, region: Region) -> Mask | None:

@@ -1,11 +1,12 @@
 """The Triton engine: models on one or several Triton servers, by gRPC.
 
 Owns cutting a volume into requests, who gets them, and what an error means. Several requests are under way at once,
-each with a deadline; the server with the fewest gets the next. Only UNAVAILABLE is tried again (no answer, or a full
-queue); a failed inference has its model tried and, where it is dead, loaded anew. Before the first request of every run
-a server's configuration is compared with our own bundle, so that a server that came back with other weights is not
-asked. Where no server is left, ``EngineUnavailable`` says why, and the caller waits. Without shared memory: gRPC costs
-about two per cent of inference on a CPU, and memory that outlives a killed client costs more.
+each with a deadline; the server with the fewest gets the next. UNAVAILABLE is tried again (no answer, or a full queue),
+NOT_FOUND too (being loaded anew), first on another server where there is one; a failed inference has its model tried
+and, where it is dead, loaded anew. Before the first request of every run a server's configuration is compared with our
+own bundle, so that a server that came back with other weights is not asked. Where no server is left,
+``EngineUnavailable`` says why, and the caller waits. Without shared memory: gRPC costs about two per cent of inference
+on a CPU, and memory that outlives a killed client costs more.
 """
 
 import hashlib
@@ -16,7 +17,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -117,7 +118,7 @@ class TritonEngine(Engine):
         pause = chunk.not_before - time.monotonic()
         if pause > 0:
             time.sleep(pause)
-        peer = self._pick(run.spec, agreed=run.agreed)
+        peer = self._pick(run.spec, agreed=run.agreed, failed_on=frozenset(chunk.failed_on))
         key = next(run.keys)
         part = {
             name: np.ascontiguousarray(tensor[chunk.first : chunk.first + USUAL_BATCH])
@@ -185,6 +186,7 @@ class TritonEngine(Engine):
         else:
             self._after_failed_inference(run, chunk, peer, failure)
         chunk.tries += 1
+        chunk.failed_on.add(peer)
         chunk.not_before = time.monotonic() + min(FIRST_PAUSE_S * 2 ** (chunk.tries - 1), LONGEST_PAUSE_S)
         run.waiting.appendleft(chunk)
 
@@ -198,12 +200,17 @@ class TritonEngine(Engine):
         except CallFailed as unanswered:
             peer.note_failure(unanswered)
 
-    def _pick(self, spec: ModelSpec, *, agreed: set[TritonPeer]) -> TritonPeer:
-        """The server with the least to do of those that serve our weights. Raises ``EngineUnavailable``."""
+    def _pick(
+        self, spec: ModelSpec, *, agreed: set[TritonPeer], failed_on: frozenset[TritonPeer] = frozenset()
+    ) -> TritonPeer:
+        """The server with the least to do of those that serve our weights. Raises ``EngineUnavailable``.
+
+        ``failed_on`` come last: a server that fails at once has always the least to do.
+        """
         turn = next(self._turn)
         rotated = [self._peers[(turn + offset) % len(self._peers)] for offset in range(len(self._peers))]
         causes, mismatched = [], False
-        for peer in sorted(rotated, key=lambda one: one.in_flight):
+        for peer in sorted(rotated, key=lambda one: (one in failed_on, one.in_flight)):
             if not peer.worth_asking():
                 causes.append(peer.last_failure)
                 continue
@@ -262,6 +269,7 @@ class _Chunk:
     not_before: float = 0.0
     tries: int = 0
     inference_failures: int = 0
+    failed_on: set[TritonPeer] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

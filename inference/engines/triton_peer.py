@@ -8,6 +8,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -110,7 +111,8 @@ class TritonPeer:
 
     def ask_whether_live(self) -> None:
         """Raises ``CallFailed``."""
-        self._call("is_server_live", client_timeout=PROBE_TIMEOUT_S)
+        if not self._call("is_server_live", client_timeout=PROBE_TIMEOUT_S):
+            raise CallFailed("UNAVAILABLE", "the server says that it is not live")
 
     def check(self, spec: ModelSpec, *, sha256: str) -> None:
         """Whether it serves this model in this version, from these weights.
@@ -118,22 +120,34 @@ class TritonPeer:
         Raises ``CallFailed`` where it does not answer, ``EngineUnavailable`` where it serves something else.
         """
         try:
-            answer = self._call(
-                "get_model_config", spec.name, spec.version, as_json=True, client_timeout=PROBE_TIMEOUT_S
-            )
+            answer = self._configuration(spec)
         except CallFailed as failure:
             if failure.status not in ("NOT_FOUND", "INVALID_ARGUMENT") and NOT_READY not in str(failure):
                 raise
-            raise EngineUnavailable(
-                f"model {spec.name}: the Triton server {self.address} does not serve version {spec.version} "
-                f"({self._why_not(spec.name) or failure}). Give it this version's model repository"
-            ) from failure
+            answer = self._configuration_after_loading(spec, failure)
         wrong = differences(spec, answer["config"], sha256=sha256)
         if wrong:
             raise EngineUnavailable(
                 f"model {spec.name}: the Triton server {self.address} serves another model: {'; '.join(wrong)}. "
                 "Give it this version's model repository"
             )
+
+    def _configuration(self, spec: ModelSpec) -> Any:
+        return self._call("get_model_config", spec.name, spec.version, as_json=True, client_timeout=PROBE_TIMEOUT_S)
+
+    def _configuration_after_loading(self, spec: ModelSpec, failure: CallFailed) -> Any:
+        """Of a model that is not there: a load that failed once (see ``mend``) must not keep it away for good.
+
+        Raises ``EngineUnavailable`` where the server cannot load it, or does not load at a client's word.
+        """
+        why_not = self._why_not(spec.name)
+        with self._mending, suppress(CallFailed):
+            self._call("load_model", spec.name, client_timeout=LOAD_TIMEOUT_S)
+            return self._configuration(spec)
+        raise EngineUnavailable(
+            f"model {spec.name}: the Triton server {self.address} does not serve version {spec.version} "
+            f"({why_not or failure}). Give it this version's model repository"
+        ) from failure
 
     def start(self, spec: ModelSpec, inputs: Tensors, *, request_id: str, done: Done) -> Cancel:
         """Send one request; ``done`` gets the outputs or the failure, on another thread. Returns what cancels it."""
@@ -142,7 +156,14 @@ class TritonPeer:
             if error is not None:
                 done(_failure(error))
                 return
-            done({one.name: result.as_numpy(one.name) for one in spec.outputs})
+            try:
+                outputs = {one.name: result.as_numpy(one.name) for one in spec.outputs}
+            except (ValueError, TypeError, KeyError, AttributeError) as failure:
+                # Fewer bytes than the stated shape, or a type that there is not. This is gRPC's thread: whoever waits
+                # must be told here, or nobody ever is.
+                done(CallFailed("INTERNAL", f"an answer that cannot be read ({type(failure).__name__})"))
+                return
+            done(outputs)
 
         try:
             context = self._client.async_infer(

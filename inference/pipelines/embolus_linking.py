@@ -92,7 +92,7 @@ class Sides:
         share = float(np.mean(on_left))
         if share >= SIDE_SHARE:
             return Side.LEFT
-        return Side.RIGHT if share <= 1 - SIDE_SHARE else Side.BILATERAL
+        return Side.RIGHT if 1 - share >= SIDE_SHARE else Side.BILATERAL
 
 
 def _prolong(chains: list[_Chain], boxes: list[Box]) -> None:

@@ -43,6 +43,9 @@ SMALLEST_SIDE_SHARE = 0.08
 """Of the volume of both lungs that one lung holds at least, to count as found."""
 SIDES_APART_MM = 50.0
 """Left-right distance between the middles of two lungs at least."""
+LARGEST_SHARE_BEYOND_MIDDLE = 0.2
+"""Of a lung, on the other's side of the middle between both. More is two lungs that touch, taken for one, beside a lobe
+that consolidation has cut off."""
 _ERODE_MM = (0.0, 2.0, 4.0, 7.0, 10.0)
 """Tried in turn until lungs that touch fall apart."""
 
@@ -110,10 +113,16 @@ def _without_fat(marked: Mask3D, volume: Volume) -> Mask3D:
 
 def _sides(lungs: Mask3D, volume: Volume, *, whole: Volume) -> tuple[Mask3D, Mask3D]:
     """Left and right, by the two largest parts where there are two, else by erosion, else by the body's middle."""
+    straddling = None
     for erode_mm in _ERODE_MM:
         seeds = _two_seeds(_eroded(lungs, erode_mm, volume), volume)
-        if seeds is not None:
+        if seeds is None:
+            continue
+        if _share_beyond_middle(*seeds, volume) <= LARGEST_SHARE_BEYOND_MIDDLE:
             return _grown(lungs, *seeds, volume)
+        straddling = straddling or seeds
+    if straddling is not None:
+        return _grown(lungs, *straddling, volume)
     return _by_middle(lungs, volume, body_x_mm=_middle_x_mm(whole.array_zyx > BODY_HU, whole))
 
 
@@ -132,6 +141,16 @@ def _two_seeds(parts: Mask3D, volume: Volume) -> tuple[Mask3D, Mask3D] | None:
     if abs(distance_mm) < SIDES_APART_MM:
         return None
     return (one, other) if distance_mm > 0 else (other, one)  # LPS: x grows towards the patient's left
+
+
+def _share_beyond_middle(left: Mask3D, right: Mask3D, volume: Volume) -> float:
+    """The larger share of one of both that lies beyond the middle between them."""
+    middle_mm = (_middle_x_mm(left, volume) + _middle_x_mm(right, volume)) / 2
+    is_left = np.broadcast_to(_x_mm(volume, left.shape) > middle_mm, left.shape)
+    return max(
+        np.count_nonzero(left & ~is_left) / np.count_nonzero(left),
+        np.count_nonzero(right & is_left) / np.count_nonzero(right),
+    )
 
 
 def _grown(lungs: Mask3D, left: Mask3D, right: Mask3D, volume: Volume) -> tuple[Mask3D, Mask3D]:

@@ -204,10 +204,14 @@ def test_wrong_ae_title_says_that_it_was_rejected(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("option", ["--abort-after", "--abort-during"])
-def test_peer_that_aborts_is_for_later(tmp_path: Path, storescp: Callable[..., Receiving], option: str) -> None:
+def test_peer_that_aborts_over_each_object_is_offered_the_others(
+    tmp_path: Path, storescp: Callable[..., Receiving], option: str
+) -> None:
     target = destination(storescp("+xa", option).port)
-    with pytest.raises(PeerUnavailable):
-        list(target.send([result(tmp_path / "results", number) for number in range(2)]))
+    objects = [result(tmp_path / "results", number) for number in range(2)]
+    outcomes = list(target.send(objects))
+    assert [one.sop_instance_uid for one in outcomes] == [one.sop_instance_uid for one in objects]
+    assert all(one.meaning is Meaning.LATER for one in outcomes)
 
 
 def test_peer_killed_in_the_middle_keeps_what_it_acknowledged(

@@ -60,6 +60,9 @@ def test_the_side_follows_the_patient_not_the_picture() -> None:
     assert sides.middle_x_mm == pytest.approx(-0.25)
     found = link_boxes([box(3, 20), box(3, 150)], grid, side_of_x_mm=sides)
     assert {one.boxes[0].box_xyxy_px[0]: one.side for one in found} == {20: Side.RIGHT, 150: Side.LEFT}
+    for outlier, main, side in ((150, 20, Side.RIGHT), (20, 150, Side.LEFT)):
+        boxes = [box(k, main) for k in range(3, 7)] + [box(3, outlier)]
+        assert sides.of(boxes, grid) is side, "four of five"
     (saddle,) = link_boxes([box(3, 75, size=40), box(4, 90, size=40)], grid, side_of_x_mm=sides)
     assert saddle.side is Side.BILATERAL
     assert Sides.between(left, np.zeros_like(right), grid) is None

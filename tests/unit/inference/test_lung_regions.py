@@ -60,6 +60,25 @@ def test_lungs_that_touch_are_divided_where_they_touch(chest: Phantom, bridge_px
     assert _same(found.left | found.right, marked)
 
 
+def test_lungs_that_touch_beside_a_lobe_that_is_cut_off_keep_their_sides() -> None:
+    slices, size = 60, 128
+    k, j, i = np.mgrid[:slices, :size, :size]
+    lungs = [((k - 30) / 28) ** 2 + ((j - 64) / 34) ** 2 + ((i - x) / 24) ** 2 < 1 for x in (36, 92)]
+    right, left = lungs
+    marked = right | left
+    marked[:, 54:60, 50:78] |= (k[:, 54:60, 50:78] > 22) & (k[:, 54:60, 50:78] < 40)  # they touch in front
+    left &= ~((k >= 22) & (k < 25))
+    marked[22:25, :, 64:] = False  # the left lower part is cut off
+    array = np.where(marked, -800, 40).astype(np.int16)
+    affine = np.diag([3.0, 3.0, 5.0, 1.0])
+    volume = Volume(array_zyx=array, index_to_patient=affine, frame_of_reference_uid="2.25.1")
+
+    found = find_lungs(marked, volume)
+
+    for side, truth in ((found.left, left & marked), (found.right, right & marked)):
+        assert np.count_nonzero(side & truth) / np.count_nonzero(truth) > 0.95
+
+
 def test_loose_pieces_of_a_lung_go_to_their_side(chest: Phantom) -> None:
     marked = _lungs(chest)
     middle = int(np.flatnonzero(marked.any(axis=(1, 2))).mean())

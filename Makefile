@@ -56,7 +56,7 @@ check: $(VENV)/.dev $(VENV)/.training
 	$(BIN)/lint-imports --no-cache
 
 test: $(VENV)/.dev $(VENV)/.training system-packages ohif triton-server
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 bench: $(VENV)/.dev system-packages ohif triton-server
 	$(BIN)/python -m benchmarks

@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 
 import cv2
@@ -61,7 +62,10 @@ class Angiograms:
 def grown_angiograms(seeds: Iterable[int], *, size_px: int = 512) -> Angiograms:
     """Runs of the patients with these seeds, made on all processors that this process may use."""
     seeds = list(seeds)
-    with ProcessPoolExecutor(len(os.sched_getaffinity(0)), initializer=cv2.setNumThreads, initargs=(1,)) as pool:
+    # Not forked: a copy of a process whose other threads held a lock waits for that lock for ever.
+    with ProcessPoolExecutor(
+        len(os.sched_getaffinity(0)), get_context("spawn"), initializer=cv2.setNumThreads, initargs=(1,)
+    ) as pool:
         parts = list(pool.map(_runs, seeds, [size_px] * len(seeds), chunksize=4))
     return Angiograms(
         grey=np.concatenate([grey for grey, _ in parts]), boxes=tuple(boxes for _, runs in parts for boxes in runs)

@@ -82,8 +82,6 @@ class DimseDestination:
                 outgoing.append(describe(result.path))
             except (*UNREADABLE, AttributeError):
                 yield _unreadable(result.sop_instance_uid, result.path)
-        if not outgoing:
-            return
         while outgoing:
             try:
                 with associated(

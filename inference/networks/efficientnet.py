@@ -45,7 +45,8 @@ class Weighing(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Same shape."""
         means = features.mean(dim=(2, 3), keepdim=True)
-        return features * self.excite(F.silu(self.squeeze(means))).sigmoid()
+        weights: Tensor = self.excite(F.silu(self.squeeze(means)))
+        return features * weights.sigmoid()
 
 
 class InvertedResidual(nn.Module):

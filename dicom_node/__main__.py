@@ -11,6 +11,7 @@ from dicom_node.commands.model_configs import configs
 from dicom_node.commands.models import models
 from dicom_node.commands.phantom import phantom
 from dicom_node.commands.points import points
+from dicom_node.commands.receive import receive
 from dicom_node.commands.send import send
 from dicom_node.commands.serve import serve
 from dicom_node.commands.studies import retry, studies, study
@@ -26,8 +27,9 @@ def main() -> None:
     """
 
 
-for command in (serve, infer, points, phantom, send, echo, studies, study, retry, check_config, conformance, models):
+for command in (serve, infer, points, phantom, send, receive, echo, studies, study, retry, check_config, conformance):
     main.add_command(command)
+main.add_command(models)
 for command in (verify, evaluate, restate, train, compare, transfer, configs, build_plan):
     models.add_command(command)
 

@@ -1,6 +1,7 @@
 """The composition root: the only place that picks implementations and joins the rooms to a node."""
 
 import threading
+from collections.abc import Iterator
 from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import structlog
 
 from dicom_node.association import Intake, StorageScp
+from dicom_node.association.folder_intake import FileOutcome, receive_folder
 from dicom_node.delivery import DimseDestination
 from dicom_node.errors import InstanceRefused, SettingsError, StorageCorrupt
 from dicom_node.flow.analysis import Analyst
@@ -24,6 +26,7 @@ from dicom_node.records import StoredInstance
 from dicom_node.routing import load_rules
 from dicom_node.settings import EngineSettings, NodeSettings
 from dicom_node.spool import FileSpool
+from dicom_node.spool.occupancy import Occupancy
 from dicom_node.web.api import create_api
 from dicom_node.web.console import create_console
 from dicom_node.web.server import WebServer
@@ -101,7 +104,7 @@ class Node:
         self._engine_warm = threading.Event()
         database = open_database(data_dir / DATABASE)
         self._index, jobs = Index(database), JobTable(database)
-        self._spool = FileSpool(data_dir / SPOOL, minimum_free_bytes=settings.scp.minimum_free_mb * BYTES_PER_MB)
+        self._spool, self._occupancy = _open_spool(settings)
         self._analyst = make_analyst(settings)
         self._scp = StorageScp(settings.scp, Intake(self._spool, self._index))
         self._durable = Durable(data_dir / DATABASE)
@@ -150,7 +153,9 @@ class Node:
 
     def start(self) -> None:
         """Mend what a crash left, then serve: first the work in hand, last the door for new work."""
-        self._spool.sweep()
+        with self._occupancy.alone() as alone:
+            if alone:  # else "dicom-node receive" is writing, and the next start sweeps
+                self._spool.sweep()
         self._index_unlisted_files()
         self._durable.launch(process=self._processor.process, deliver=self._deliverer.deliver)
         self._reconciler.start()
@@ -169,6 +174,7 @@ class Node:
         self._web.stop()
         self._analyst.decoders.close()
         self._durable.stop()
+        self._occupancy.close()
         log.info("node_stopped")
 
     def _index_unlisted_files(self) -> None:
@@ -236,6 +242,26 @@ def retry(settings: NodeSettings, study_uid: str) -> str:
         return retry_study(JobTable(open_database(database)), queue, study_uid)
     finally:
         queue.close()
+
+
+def receive(settings: NodeSettings, folder: Path) -> Iterator[FileOutcome]:
+    """Take the files of a folder, whether or not a node is running on this data folder.
+
+    Raises ``StorageCorrupt`` where none ever ran, ``ResourceExhausted`` where the disk is full. A running node finds
+    the rows as it finds those of its own door: they are committed to the same index, which it asks again and again.
+    """
+    index = Index(open_database(_existing_database(settings)))
+    spool, occupancy = _open_spool(settings)
+    try:
+        yield from receive_folder(folder, Intake(spool, index))
+    finally:
+        occupancy.close()
+
+
+def _open_spool(settings: NodeSettings) -> tuple[FileSpool, Occupancy]:
+    root = settings.data_dir.resolve() / SPOOL
+    spool = FileSpool(root, minimum_free_bytes=settings.scp.minimum_free_mb * BYTES_PER_MB)
+    return spool, Occupancy(root)
 
 
 def open_overview(settings: NodeSettings) -> Overview:

@@ -35,10 +35,12 @@ class StoreStatus(IntEnum):
     SUCCESS = 0x0000, "The instance is durable: written, synchronised, and in the index; or it was already"
     PROCESSING_FAILURE = 0x0110, "A fault of the node; its log says more"
     INVALID_SOP_INSTANCE = 0x0117, "The SOP Instance UID of the command or of the data set is missing or not valid"
+    CLASS_NOT_SUPPORTED = 0x0122, "The SOP class is not among those accepted; in files and STOW-RS, see there"
     OUT_OF_RESOURCES = 0xA700, "The disk is full, or below the configured free space; the sender may try again later"
     MISMATCH = 0xA900, "Presentation context, command and data set do not name the same SOP class and instance"
     CANNOT_UNDERSTAND = 0xC000, "The data set is damaged, over a limit, or lacks a valid study or series UID"
     OTHER_CONTENT = 0xC001, "The SOP Instance UID is taken by other content, which stays as it is"
+    SYNTAX_NOT_SUPPORTED = 0xC122, "The transfer syntax is not among those accepted; in files and STOW-RS, see there"
 
 
 class NodeError(Exception):

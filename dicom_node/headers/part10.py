@@ -1,7 +1,6 @@
 """From a Part 10 file, or from a data set off the wire, to bytes that can be walked.
 
-Owns file meta information (PS3.10 section 7), which encoding a transfer syntax means (PS3.5 annex A), and the bound on
-what a deflated data set may unfold to.
+Owns which encoding a transfer syntax means (PS3.5 annex A), and the bound on what a deflated data set may unfold to.
 """
 
 import mmap
@@ -19,17 +18,13 @@ from pydicom.uid import (
 )
 
 from dicom_node.errors import InstanceRefused, StoreStatus
-from dicom_node.headers.elements import Element, ElementWalk, Encoded, Encoding, MalformedDataSet
-from dicom_node.headers.values import Values, is_valid_uid
+from dicom_node.headers.elements import Element, ElementWalk, Encoded, Encoding
+from dicom_node.headers.file_meta import read_file_meta
+from dicom_node.headers.values import is_valid_uid
 
 MAXIMUM_INFLATED_BYTES = 64 * 1024 * 1024
 """Of a deflated data set: any report or single slice, 120 frames of 512². Deflate packs 1000:1, so without a cap a
 megabyte is a bomb."""
-
-_PREAMBLE_BYTES = 128
-_PREFIX = b"DICM"
-_TRANSFER_SYNTAX_UID = 0x00020010
-_FILE_META_LENGTH = 0x00020000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,36 +52,16 @@ def open_part10(path: Path) -> Iterator[EncodedDataSet]:
     Raises ``InstanceRefused`` where it is no such file, ``OSError`` where it cannot be opened.
     """
     with path.open("rb") as file:
-        size = file.seek(0, 2)
-        if size < _PREAMBLE_BYTES + len(_PREFIX):
-            raise InstanceRefused(StoreStatus.CANNOT_UNDERSTAND, "not a DICOM file: too short")
+        if file.seek(0, 2) == 0:
+            raise InstanceRefused(StoreStatus.CANNOT_UNDERSTAND, "not a DICOM file: empty")
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-            if mapped[_PREAMBLE_BYTES : _PREAMBLE_BYTES + len(_PREFIX)] != _PREFIX:
-                raise InstanceRefused(StoreStatus.CANNOT_UNDERSTAND, "not a DICOM file: no DICM prefix")
-            start, transfer_syntax_uid = _file_meta(mapped)
-            yield _data_set(mapped, start, transfer_syntax_uid)
+            meta = read_file_meta(mapped)
+            yield _data_set(mapped, meta.start, meta.transfer_syntax_uid)
 
 
 def data_set_from_wire(encoded: bytes, transfer_syntax_uid: str) -> EncodedDataSet:
     """A data set as it came in a C-STORE request. Raises ``InstanceRefused``."""
     return _data_set(encoded, 0, transfer_syntax_uid)
-
-
-def _file_meta(mapped: mmap.mmap) -> tuple[int, str]:
-    """Where the data set starts, and its transfer syntax (PS3.10 table 7.1-1)."""
-    first = _PREAMBLE_BYTES + len(_PREFIX)
-    walk = ElementWalk(mapped, Encoding())
-    try:
-        length = walk.find({_FILE_META_LENGTH}, first, min(first + 12, len(mapped))).get(_FILE_META_LENGTH)
-        if length is None or length.vr != "UL" or length.stop - length.start != 4:
-            raise MalformedDataSet("no group length")
-        start = length.stop + int.from_bytes(mapped[length.start : length.stop], "little")
-        if start > len(mapped):
-            raise MalformedDataSet("truncated")
-        uid = Values(walk, walk.find({_TRANSFER_SYNTAX_UID}, first, start)).uid(_TRANSFER_SYNTAX_UID)
-    except MalformedDataSet as error:
-        raise InstanceRefused(StoreStatus.CANNOT_UNDERSTAND, "file meta information is damaged") from error
-    return start, uid
 
 
 def _data_set(encoded: Encoded, start: int, transfer_syntax_uid: str) -> EncodedDataSet:

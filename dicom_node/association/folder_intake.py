@@ -1,0 +1,66 @@
+"""A folder of Part 10 files into the spool, as if a modality had sent them.
+
+Study by study, whatever the layout of the folder: the instances of one study arrive in one go, so that none of them
+comes late to a study that was complete already.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+from dicom_node.association.file_intake import MAXIMUM_FILE_BYTES, received_from_file
+from dicom_node.association.intake import ReceivedInstance
+from dicom_node.errors import InstanceRefused, StoreStatus
+from dicom_node.headers import read_file_meta, read_instance_facts
+from dicom_node.records import InstanceFacts
+
+SOURCE = "folder"
+"""Stands in the index where instances from the network have the calling AE title."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileOutcome:
+    """What became of one file."""
+
+    path: Path
+    refusal: str
+    """Why it was not taken; empty where it was."""
+
+
+def receive_folder(folder: Path, intake: Callable[[ReceivedInstance], InstanceFacts]) -> Iterator[FileOutcome]:
+    """Offer every file below ``folder`` to the intake; an outcome is yielded when its instance is durable.
+
+    Raises ``ResourceExhausted`` where the disk is full: what was yielded before is kept.
+    """
+    studies: dict[str, list[Path]] = {}
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        try:
+            with _readable():
+                studies.setdefault(read_instance_facts(path).study_uid, []).append(path)
+        except InstanceRefused as refusal:
+            yield FileOutcome(path=path, refusal=str(refusal))
+    for path in chain.from_iterable(studies.values()):
+        try:
+            intake(_received(path))
+        except InstanceRefused as refusal:
+            yield FileOutcome(path=path, refusal=str(refusal))
+        else:
+            yield FileOutcome(path=path, refusal="")
+
+
+def _received(path: Path) -> ReceivedInstance:
+    with _readable():
+        if path.stat().st_size > MAXIMUM_FILE_BYTES:
+            raise InstanceRefused(StoreStatus.CANNOT_UNDERSTAND, "larger than 2 GiB: send it by C-STORE")
+        file = path.read_bytes()
+    return received_from_file(file, read_file_meta(file), source=SOURCE)
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise InstanceRefused(StoreStatus.CANNOT_UNDERSTAND, f"cannot be read ({error.strerror})") from error

@@ -1,0 +1,173 @@
+"""``dicom-node receive``: what is taken from a folder and what is not, beside whatever else uses the data folder."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from pydicom import dcmread
+from pydicom.uid import DeflatedExplicitVRLittleEndian, MediaStorageDirectoryStorage
+
+from dicom_node.__main__ import main
+from dicom_node.index import Index, open_database
+from dicom_node.spool import FileSpool
+from dicom_node.spool.occupancy import Occupancy
+from tests.synthetic_ct import axial_series, ct_slice, write
+
+SLICES = 6
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Path:
+    """Of a node that has run."""
+    open_database(tmp_path / "node" / "node.sqlite").dispose()
+    return tmp_path / "node"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write(tmp_path / "files", axial_series(SLICES))
+    return tmp_path / "files"
+
+
+def receive(folder: Path, data_dir: Path) -> Result:
+    return CliRunner().invoke(main, ["receive", str(folder), "--data-dir", str(data_dir)])
+
+
+def held(data_dir: Path) -> int:
+    return len(list((data_dir / "spool").glob("*/*.dcm")))
+
+
+def test_every_file_is_taken_once(folder: Path, data_dir: Path) -> None:
+    for _ in range(2):
+        done = receive(folder, data_dir)
+        assert (done.exit_code, done.output) == (0, f"{SLICES} of {SLICES} files taken\n")
+    assert held(data_dir) == SLICES
+    (progress,) = Index(open_database(data_dir / "node.sqlite")).receiving()
+    assert progress.generation == 1
+
+
+def test_preamble_is_not_kept(tmp_path: Path, folder: Path, data_dir: Path) -> None:
+    path = folder / "0.dcm"
+    path.write_bytes(b"MZ" + b"\x90" * 126 + path.read_bytes()[128:])
+    assert receive(folder, data_dir).exit_code == 0
+    for stored in (data_dir / "spool").glob("*/*.dcm"):
+        assert stored.read_bytes()[:132] == bytes(128) + b"DICM"
+
+
+def test_each_file_that_is_not_taken_is_named_with_its_reason(folder: Path, data_dir: Path) -> None:
+    (folder / "empty").write_bytes(b"")
+    (folder / "text").write_text("no image " * 100)
+    whole = (folder / "0.dcm").read_bytes()
+    (folder / "cut").write_bytes(whole[:-7])
+    (folder / "cut-head").write_bytes(whole[:200])
+    (folder / "syntax").write_bytes(whole.replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.9\0"))
+    for name, changes in {
+        "mpeg": {"TransferSyntaxUID": "1.2.840.10008.1.2.4.100"},
+        "class": {"MediaStorageSOPClassUID": MediaStorageDirectoryStorage},
+        "instance": {"MediaStorageSOPInstanceUID": "1.2.3"},
+    }.items():
+        image = dcmread(folder / "1.dcm")
+        del image.PixelData
+        for keyword, value in changes.items():
+            setattr(image.file_meta, keyword, value)
+        image.save_as(folder / name, enforce_file_format=False)
+    (folder / "1.dcm").unlink()
+    other = ct_slice(SLICES, (0.0, 0.0, 0.0))
+    other.SeriesDescription = "other content"
+    write(folder / "late", [other])
+    done = receive(folder, data_dir)
+    assert done.exit_code == 1
+    told = dict(line.split(": ", 1) for line in done.stderr.splitlines())
+    reasons = {
+        "empty": "not a DICOM file: empty",
+        "text": "not a DICOM file: no DICM prefix",
+        "cut": "damaged: an element is longer than what encloses it: truncated?",
+        "cut-head": "file meta information is damaged",
+        "class": "SOP class is not accepted",
+        "syntax": "transfer syntax missing or not known",
+        "mpeg": "transfer syntax is not accepted",
+        "instance": "SOP instance of data set and command differ",
+        "late/0.dcm": "this SOP Instance UID holds other content",
+    }
+    assert {name: told[name] for name in reasons} == reasons
+    assert f"{SLICES - 1} of {SLICES + 8} files taken" in done.stdout
+    assert held(data_dir) == SLICES - 1
+
+
+def test_deflate_bomb_is_refused(folder: Path, data_dir: Path) -> None:
+    import zlib
+
+    image = dcmread(folder / "0.dcm")
+    image.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    image.save_as(folder / "0.dcm", enforce_file_format=True)
+    file = (folder / "0.dcm").read_bytes()
+    head = file[: file.index(b"1.2.840.10008.1.2.1.99") + 22]
+    bomb = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    start = 144 + int.from_bytes(head[140:144], "little")
+    (folder / "0.dcm").write_bytes(file[:start] + bomb.compress(bytes(1 << 28)) + bomb.flush())
+    done = receive(folder, data_dir)
+    assert "0.dcm: deflated data set unfolds to more than 64 MiB" in done.stderr
+
+
+def test_full_disk_ends_the_command(tmp_path: Path, folder: Path, data_dir: Path) -> None:
+    settings = tmp_path / "node.toml"
+    settings.write_text(f"data_dir = '{data_dir}'\n[scp]\nminimum_free_mb = {1 << 40}\n")
+    done = CliRunner().invoke(main, ["receive", str(folder), "--config", str(settings)])
+    assert done.exit_code == 1
+    assert "0 instances were taken, then: the disk of the spool is nearly full" in done.output
+
+
+def test_folder_where_no_node_ever_ran_is_a_mistake(tmp_path: Path, folder: Path) -> None:
+    done = receive(folder, tmp_path / "absent")
+    assert done.exit_code == 2
+    assert "no node has ever run" in done.output
+    assert not (tmp_path / "absent").exists()
+
+
+def test_folder_without_files_is_a_failure(tmp_path: Path, data_dir: Path) -> None:
+    (tmp_path / "none").mkdir()
+    assert receive(tmp_path / "none", data_dir).exit_code == 1
+
+
+def test_killed_command_leaves_nothing_half_and_can_be_repeated(tmp_path: Path, data_dir: Path) -> None:
+    folder, count = tmp_path / "many", 120
+    write(folder, axial_series(count))
+    command = [sys.executable, "-m", "dicom_node", "receive", str(folder), "--data-dir", str(data_dir)]
+    process = subprocess.Popen(command)
+    while held(data_dir) < 10:
+        assert process.poll() is None
+        time.sleep(0.005)
+    process.kill()
+    process.wait()
+    assert 10 <= held(data_dir) < count
+    assert receive(folder, data_dir).exit_code == 0
+    assert held(data_dir) == count
+    spool = FileSpool(data_dir / "spool")
+    assert Index(open_database(data_dir / "node.sqlite")).known_paths() == frozenset(spool.paths())
+
+
+def test_two_commands_at_once_take_everything_once(tmp_path: Path, data_dir: Path) -> None:
+    folder, count = tmp_path / "many", 60
+    write(folder, axial_series(count))
+    command = [sys.executable, "-m", "dicom_node", "receive", str(folder), "--data-dir", str(data_dir)]
+    running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    assert [process.communicate(timeout=60)[0] for process in running] == [f"{count} of {count} files taken\n"] * 3
+    assert held(data_dir) == count
+
+
+def test_nobody_sweeps_while_another_stores(tmp_path: Path) -> None:
+    node, command = Occupancy(tmp_path), Occupancy(tmp_path)
+    with node.alone() as alone:
+        assert not alone
+    command.close()
+    with node.alone() as alone:
+        assert alone
+        program = f"from dicom_node.spool.occupancy import *; Occupancy(Path('{tmp_path}'))"
+        waiting = subprocess.Popen([sys.executable, "-c", program])
+        with pytest.raises(subprocess.TimeoutExpired):
+            waiting.wait(timeout=1.5)
+    assert waiting.wait(timeout=20) == 0
+    node.close()

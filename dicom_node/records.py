@@ -96,6 +96,17 @@ class FrameSource:
     path: Path
 
 
+class Right(Enum):
+    """What a peer may ask for in an association; each is a service of the standard."""
+
+    ECHO = "echo"
+    """Verification: whether the node is there (PS3.4 Annex A)."""
+    STORE = "store"
+    """Storage: take instances (PS3.4 Annex B)."""
+    COMMIT = "commit"
+    """Storage commitment: say which instances are kept safe (PS3.4 Annex J)."""
+
+
 class ResultKind(Enum):
     """The objects that the node makes."""
 

@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from dicom_node.errors import SettingsError
-from dicom_node.records import ResultKind
+from dicom_node.records import ResultKind, Right
 
 LOOPBACK = ("127.0.0.1", "::1")
 """Addresses of the machine itself: the only peers while none is configured."""
@@ -21,6 +21,8 @@ AE_TITLE_PATTERN = r"^[\x21-\x5b\x5d-\x7e]([\x20-\x5b\x5d-\x7e]{0,14}[\x21-\x5b\
 """PS3.5 6.2, value representation AE: at most 16 printable characters, no backslash, no outer spaces."""
 DEFAULT_DICOM_PORT = 11112
 """Registered port of DICOM (IANA "dicom"); 104 would need root."""
+DEFAULT_SYSLOG_TLS_PORT = 6514
+"""Registered port of syslog over TLS (IANA "syslog-tls", RFC 5425)."""
 REPOSITORY_ROOT = Path(__file__).parent.parent
 """Where the shipped configuration and models lie in a checkout."""
 
@@ -41,14 +43,56 @@ class PeerSettings(_Section):
 
     ae_title: AETitle
     address: str | None = None
-    """IP address it must come from; ``None``: any address."""
+    """IP address that it must come from, or a range of them (10.0.0.0/24); ``None``: any address."""
+    rights: tuple[Right, ...] = Field(default=tuple(Right), min_length=1)
+    """What it may ask for."""
+    certificate_name: str | None = Field(default=None, min_length=1)
+    """Name that its certificate must carry (DNS name, IP address or common name). It may then come over TLS only, and
+    nobody else who has a certificate can use its AE title. ``None``: the certificate's name does not matter."""
 
     @field_validator("address")
     @classmethod
-    def _is_ip_address(cls, value: str | None) -> str | None:
+    def _is_address_or_range(cls, value: str | None) -> str | None:
         if value is not None:
-            ipaddress.ip_address(value)
+            ipaddress.ip_network(value)
         return value
+
+
+class ScpTlsSettings(_Section):
+    """Encryption of what the node receives (PS3.15 B.12: TLS 1.2 or 1.3)."""
+
+    certificate: Path
+    """The node's certificate, and after it those between it and the CA (PEM)."""
+    key: Path
+    """Its private key (PEM, without a passphrase), readable by the node's user alone."""
+    ca: Path | None = None
+    """Certificates that those of peers are signed by (PEM): peers must show one. ``None``: whoever reaches the port may
+    speak, encrypted but unknown."""
+    port: ListeningPort | None = None
+    """``None``: ``scp.port`` speaks TLS, and nothing is taken unencrypted. A port (IANA: 2762) is opened beside it, for
+    as long as some peers speak no TLS."""
+
+
+class PeerTlsSettings(_Section):
+    """Encryption on the way to a peer that the node connects to (PS3.15 B.12: TLS 1.2 or 1.3)."""
+
+    ca: Path | None = None
+    """Certificates that the peer's is signed by, or its own (PEM); ``None``: those of the operating system."""
+    certificate: Path | None = None
+    """The node's certificate, where the peer asks for one (PEM)."""
+    key: Path | None = None
+    """Its private key (PEM)."""
+    check_name: bool = True
+    """Whether the peer's certificate must carry its name. Without it, everybody with a certificate of that CA can pose
+    as the peer."""
+    server_name: str | None = Field(default=None, min_length=1)
+    """The name that it must carry; ``None``: ``host``."""
+
+    @model_validator(mode="after")
+    def _certificate_has_its_key(self) -> "PeerTlsSettings":
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("certificate and key go together")
+        return self
 
 
 class ScpSettings(_Section):
@@ -57,6 +101,8 @@ class ScpSettings(_Section):
     ae_title: AETitle = "DICOMNODE"
     bind: str = "0.0.0.0"  # noqa: S104 - a Storage SCP is there to be reached; peers are checked
     port: ListeningPort = DEFAULT_DICOM_PORT
+    tls: ScpTlsSettings | None = None
+    """``None``: no encryption."""
     peers: tuple[PeerSettings, ...] = ()
     """Who may associate. Empty: any AE title, but from the machine itself only."""
     maximum_associations: int = Field(default=32, ge=1, le=1000)
@@ -68,6 +114,19 @@ class ScpSettings(_Section):
     """Silence after which an association is aborted."""
     minimum_free_mb: int = Field(default=1024, ge=0)
     """Free disk space below which instances are answered A700 (out of resources), which senders retry."""
+
+    @model_validator(mode="after")
+    def _tls_has_a_port_of_its_own(self) -> "ScpSettings":
+        if self.tls is not None and self.tls.port == self.port != 0:
+            raise ValueError("tls.port is port: leave tls.port out, and port speaks TLS")
+        return self
+
+    @model_validator(mode="after")
+    def _certificates_can_be_asked_for(self) -> "ScpSettings":
+        named = [peer.ae_title for peer in self.peers if peer.certificate_name is not None]
+        if named and (self.tls is None or self.tls.ca is None):
+            raise ValueError(f"peer {named[0]} has a certificate_name, but without tls.ca no peer shows a certificate")
+        return self
 
 
 class CompletenessSettings(_Section):
@@ -136,6 +195,8 @@ class DestinationSettings(_Section):
     ae_title: AETitle
     host: str = Field(min_length=1)
     port: Port
+    tls: PeerTlsSettings | None = None
+    """``None``: no encryption."""
     results: tuple[ResultKind, ...] = Field(default=tuple(ResultKind), min_length=1)
     """Which objects it gets. What goes in place of one whose SOP class it does not take is not a setting: see
     ``dicom_node.delivery.fallbacks``."""
@@ -157,12 +218,50 @@ class DestinationSettings(_Section):
         return value
 
 
+class SyslogSettings(_Section):
+    """An audit record repository that is reached over TLS (PS3.15 A.6, RFC 5425)."""
+
+    host: str = Field(min_length=1)
+    port: Port = DEFAULT_SYSLOG_TLS_PORT
+    tls: PeerTlsSettings = PeerTlsSettings()
+
+
+class AuditSettings(_Section):
+    """The trail of security events (PS3.15 A.5). It is always kept in files; a repository may get it as well."""
+
+    folder: Path | None = None
+    """``None``: ``audit`` in ``data_dir``."""
+    file_mb: int = Field(default=64, ge=1)
+    """Size at which a new file is begun."""
+    files: int = Field(default=16, ge=2)
+    """How many are kept; beyond them the oldest is removed. 16 of 64 MB hold about half a million events."""
+    syslog: SyslogSettings | None = None
+    """``None``: files only."""
+
+
+class StowSettings(_Section):
+    """STOW-RS (PS3.18 section 10.5): instances over HTTP, for whoever has the token."""
+
+    token_file: Path
+    """Holds the bearer token, on one line. Whoever reads it may store: the node's user alone."""
+    maximum_request_mb: int = Field(default=4096, ge=1)
+    """A longer request is answered 413; what of it was stored before stays stored."""
+    maximum_part_mb: int = Field(default=1024, ge=1)
+    """A longer part is refused, the others are stored."""
+    maximum_parts: int = Field(default=10_000, ge=1)
+    """Instances in one request: three times the longest CT study we know of."""
+    maximum_requests: int = Field(default=4, ge=1, le=100)
+    """At once; more are answered 503 and may try again."""
+
+
 class WebSettings(_Section):
-    """The JSON API and health checks."""
+    """The JSON API, health checks, and STOW-RS."""
 
     bind: str = "127.0.0.1"
     """No login yet, so the machine itself only; put a proxy with a login before it to open it."""
     port: ListeningPort = 8080
+    stow: StowSettings | None = None
+    """``None``: nobody can store over HTTP."""
 
 
 class LogSettings(_Section):
@@ -181,6 +280,7 @@ class NodeSettings(_Section):
     completeness: CompletenessSettings = CompletenessSettings()
     engine: EngineSettings = EngineSettings()
     destinations: tuple[DestinationSettings, ...] = ()
+    audit: AuditSettings = AuditSettings()
     web: WebSettings = WebSettings()
     log: LogSettings = LogSettings()
 
@@ -233,13 +333,23 @@ def parse_peer(text: str) -> dict[str, object]:
 
 
 def _resolve_paths(tree: dict[str, object], folder: Path) -> None:
-    engine = tree.get("engine")
-    triton = engine.get("triton") if isinstance(engine, dict) else None
-    tls = triton.get("tls") if isinstance(triton, dict) else None
-    files = ((tls, "ca"), (tls, "certificate"), (tls, "key"))
-    for section, key in ((tree, "data_dir"), (tree, "routing_rules"), (engine, "repository"), *files):
+    """Relative paths of the file, made relative to its folder; what is not as it should be is left to validation."""
+    destinations = tree.get("destinations")
+    holders = [tree, *(destinations if isinstance(destinations, list) else [])]
+    holders += [_below(tree, *names) for names in (("scp",), ("engine",), ("engine", "triton"), ("audit", "syslog"))]
+    files = [(_below(holder, "tls"), key) for holder in holders for key in ("ca", "certificate", "key")]
+    files += [(tree, "data_dir"), (tree, "routing_rules")]
+    files += [(_below(tree, "engine"), "repository"), (_below(tree, "audit"), "folder")]
+    files += [(_below(tree, "web", "stow"), "token_file")]
+    for section, key in files:
         if isinstance(section, dict) and isinstance(section.get(key), str):
             section[key] = str(folder / section[key])
+
+
+def _below(tree: object, *names: str) -> object:
+    for name in names:
+        tree = tree.get(name) if isinstance(tree, dict) else None
+    return tree
 
 
 def _lay_over(tree: dict[str, object], overrides: dict[str, object]) -> None:

@@ -6,6 +6,8 @@ from pathlib import Path
 import pydicom.config
 import pytest
 
+from tests.certificates import Authority
+
 REPOSITORY = Path(__file__).parent.parent
 SHARED_DATA = Path(os.environ.get("DICOM_NODE_TEST_DATA", REPOSITORY.parent / "shared" / "data"))
 """Real DICOM and image data, kept outside the repository because of its licences."""
@@ -34,3 +36,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 def shared_data() -> Path:
     """The folder of real data; tests that use it carry ``@pytest.mark.real_data``."""
     return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """A certificate authority, made by the script of deploy/tls."""
+    return Authority.made(tmp_path_factory.mktemp("certificates") / "hospital")

@@ -6,27 +6,45 @@ import click
 
 from dicom_node.commands.options import UsageFailure, common_overrides, config_options, settings_from
 from dicom_node.errors import NodeError
+from dicom_node.settings import ScpSettings
 
 
 @click.command("check-config")
 @config_options
 def check_config(config: Path | None, data_dir: Path | None) -> None:
-    """Check the settings file and the routing rules; tell every mistake at once."""
+    """Check the settings file, the routing rules and the certificates; tell every mistake at once."""
     from dicom_node.routing import load_rules
+    from dicom_node.tls import examine_all
 
     settings = settings_from(config, common_overrides(data_dir=data_dir))
+    found = examine_all(settings)
+    if found.mistakes:
+        raise UsageFailure("the certificates have mistakes:\n  " + "\n  ".join(found.mistakes))
     try:
         load_rules(settings.routing_rules)
     except NodeError as error:
         raise UsageFailure(f"{settings.routing_rules} has mistakes:\n  " + str(error).replace("\n", "\n  ")) from error
     peers = ", ".join(peer.ae_title for peer in settings.scp.peers) or "programs on this machine only"
-    click.echo(f"the configuration is sound: {settings.scp.ae_title} on port {settings.scp.port}, takes from {peers}")
+    click.echo(f"the configuration is sound: {settings.scp.ae_title} on {_ports(settings.scp)}, takes from {peers}")
+    for warning in found.warnings:
+        click.echo(f"  soon: {warning}")
     if settings.engine.kind == "triton":
         click.echo(f"  models on {', '.join(settings.engine.triton.addresses)}")
     for destination in settings.destinations:
-        click.echo(f"  results to {destination.name}: {destination.ae_title}@{destination.host}:{destination.port}")
+        encrypted = "" if destination.tls is None else ", over TLS"
+        place = f"{destination.ae_title}@{destination.host}:{destination.port}"
+        click.echo(f"  results to {destination.name}: {place}{encrypted}")
     if not settings.destinations:
         click.echo("  no destination: results stay in the data folder")
+
+
+def _ports(scp: ScpSettings) -> str:
+    if scp.tls is None:
+        return f"port {scp.port}, unencrypted"
+    mutual = "TLS" if scp.tls.ca is not None else "TLS without certificates of the senders"
+    if scp.tls.port is None:
+        return f"port {scp.port}, {mutual}"
+    return f"port {scp.port}, unencrypted, and port {scp.tls.port}, {mutual}"
 
 
 @click.command()

@@ -107,3 +107,52 @@ def test_triton_needs_an_address_and_a_certificate_its_key(tmp_path: Path) -> No
     tls = load_settings(file).engine.triton.tls
     assert tls is not None
     assert tls.ca == tmp_path / "ca.pem"
+
+
+def test_tls_paths_are_relative_to_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "node.toml"
+    file.write_text(
+        "[scp.tls]\ncertificate = 'n.pem'\nkey = 'k.pem'\nca = '/etc/ca.pem'\n"
+        "[[destinations]]\nname = 'p'\nae_title = 'P'\nhost = 'h'\nport = 1\n[destinations.tls]\nca = 'p.pem'\n"
+        "[audit]\nfolder = 'trail'\n[audit.syslog]\nhost = 'h'\n[audit.syslog.tls]\nca = 's.pem'\n"
+    )
+    settings = load_settings(file)
+    assert settings.scp.tls is not None
+    assert settings.destinations[0].tls is not None
+    assert settings.audit.syslog is not None
+    paths = (settings.scp.tls.certificate, settings.scp.tls.key, settings.destinations[0].tls.ca)
+    assert paths == (tmp_path / "n.pem", tmp_path / "k.pem", tmp_path / "p.pem")
+    assert (settings.audit.folder, settings.audit.syslog.tls.ca) == (tmp_path / "trail", tmp_path / "s.pem")
+    assert settings.scp.tls.ca == Path("/etc/ca.pem")
+
+
+@pytest.mark.parametrize(
+    ("scp", "mistake"),
+    [
+        ({"tls": {"certificate": "c"}}, r"scp\.tls\.key: Field required"),
+        ({"port": 2762, "tls": {"certificate": "c", "key": "k", "port": 2762}}, r"scp: .*leave tls\.port out"),
+        ({"peers": [{"ae_title": "A", "address": "10.0.0.1/8"}]}, r"scp\.peers\[0\]\.address: .*host bits set"),
+        ({"peers": [{"ae_title": "A", "rights": []}]}, r"scp\.peers\[0\]\.rights: .*at least 1"),
+        (
+            {"peers": [{"ae_title": "A", "rights": ["find"]}]},
+            r"rights\[0\]: Input should be 'echo', 'store' or 'commit'",
+        ),
+        ({"peers": [{"ae_title": "A", "certificate_name": "a"}]}, r"scp: .*peer A has a certificate_name"),
+        (
+            {
+                "tls": {"certificate": "c", "key": "k"},
+                "peers": [{"ae_title": "A", "certificate_name": "a"}],
+            },
+            r"without tls\.ca no peer shows a certificate",
+        ),
+    ],
+)
+def test_mistakes_about_access(scp: dict[str, object], mistake: str) -> None:
+    with pytest.raises(SettingsError, match=mistake):
+        load_settings(None, {"scp": scp})
+
+
+def test_certificate_towards_a_peer_has_its_key() -> None:
+    wrong = {**parse_destination("p=A@h:1"), "tls": {"certificate": "c.pem"}}
+    with pytest.raises(SettingsError, match=r"destinations\[0\]\.tls: .*go together"):
+        load_settings(None, {"destinations": [wrong]})

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 TRAINING_MISSING = "training needs further packages: run `make train-env`"
 COMPARED_STEPS = 360
+BACKBONES_OF = "pe_classifier"
+"""Compared are the backbones of this model, as paper S2 did; of all other names, recipes."""
 
 out_option = click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False))
 steps_option = click.option("--steps", type=click.IntRange(min=1), help="Instead of the recipe's.")
@@ -83,24 +85,37 @@ def train(  # noqa: PLR0913  # an argument a flag
 
 @click.command()
 @click.argument("names", nargs=-1)
-@data_option
+@optional_data_option
 @out_option
 @click.option("--steps", type=click.IntRange(min=1), default=COMPARED_STEPS, show_default=True)
 @click.option("--on-validation", is_flag=True, help="Hold back the validation patients instead of the folds.")
+@click.option(
+    "--size",
+    type=click.IntRange(min=32),
+    default=96,
+    show_default=True,
+    help="pe_classifier: of the pictures (pixels).",
+)
 @config_options
-def compare(
+def compare(  # noqa: PLR0913  # an argument a flag
     names: tuple[str, ...],
-    data: Path,
+    data: Path | None,
     out: Path,
     steps: int,
     on_validation: bool,
+    size: int,
     config: Path | None,
     data_dir: Path | None,
 ) -> None:
     """Cross-validate recipes over the training patients, at the same pace; print the table, ensembles included.
 
-    Goes on where it was killed. Without NAMES: those of the papers.
+    Goes on where it was killed. Without NAMES: those of the papers. NAMES = pe_classifier: train the backbones of paper
+    S2 on the same phantoms, from random weights, and compare them on validation phantoms; no --data.
     """
+    if names == (BACKBONES_OF,):
+        _compare_backbones(out, steps=steps, size_px=size)
+        return
+    data = required_data(data, " ".join(names) or "models compare")
     training = _training()
     labelled = _labelled(data, out, config)
     recipes = [_recipe(name) for name in names] or list(training.PAPERS)
@@ -113,6 +128,16 @@ def compare(
         training.cross_validate(paced, cases, folds, labelled.find_lungs, out=out)
     table = training.comparison.compare(out, held_back, [recipe.name for recipe in recipes])
     text = training.comparison.as_markdown(table)
+    (out / "comparison.md").write_text(text, encoding="utf-8")
+    click.echo(text)
+
+
+def _compare_backbones(out: Path, *, steps: int, size_px: int) -> None:
+    backbones = _training().backbones
+    try:
+        text = backbones.as_markdown(backbones.compare(out, steps=steps, size_px=size_px))
+    except ValueError as error:
+        raise UsageFailure(str(error)) from error
     (out / "comparison.md").write_text(text, encoding="utf-8")
     click.echo(text)
 

@@ -2,7 +2,7 @@
 
 from inference.model import Model
 from inference.models import InfectionUnet, LungsUnet
-from inference.training import comparison
+from inference.training import backbones, comparison
 from inference.training.cross_validation import cross_validate
 from inference.training.embolism_shipping import as_text, ship_embolism_model
 from inference.training.recipes import INFECTION_MEMBERS, LUNGS_UNET, PAPERS, QUICK, RECIPES, Recipe
@@ -27,6 +27,7 @@ __all__ = [
     "LabelledData",
     "as_markdown",
     "as_text",
+    "backbones",
     "comparison",
     "cross_validate",
     "ship",

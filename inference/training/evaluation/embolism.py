@@ -93,7 +93,7 @@ def _classification(engine: Engine, angiograms: Angiograms) -> dict[str, Any]:
         "share of slices with embolus": float(truth.mean()),
         "sensitivity": float(said[truth].mean()),
         "specificity": float((~said[~truth]).mean()),
-        "area under the ROC curve": _roc_area(probability, truth),
+        "area under the ROC curve": roc_area(probability, truth),
         f"gate: slices with embolus passed (≥ {GATE})": float(passed[truth].mean()),
         "gate: slices without embolus passed": float(passed[~truth].mean()),
     }
@@ -161,7 +161,7 @@ def _pictures(angiograms: Angiograms) -> tuple[NDArray[np.uint8], list[NDArray[n
     return pictures, [angiograms.boxes[run][at] for run, at in centres]
 
 
-def _roc_area(probability: NDArray[np.float32], truth: NDArray[np.bool_]) -> float:
+def roc_area(probability: NDArray[np.float32], truth: NDArray[np.bool_]) -> float:
     """Share of pairs (with, without embolus) in the right order; ties count half."""
     differences = probability[truth][:, None] - probability[~truth][None]
     return float(np.mean((differences > 0) + 0.5 * (differences == 0)))

@@ -15,7 +15,7 @@ from dicom_node.commands.receive import receive
 from dicom_node.commands.send import send
 from dicom_node.commands.serve import serve
 from dicom_node.commands.studies import retry, studies, study
-from dicom_node.commands.training import compare, train, transfer
+from dicom_node.commands.training import compare, import_weights, train, transfer
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -30,7 +30,7 @@ def main() -> None:
 for command in (serve, infer, points, phantom, send, receive, echo, studies, study, retry, check_config, conformance):
     main.add_command(command)
 main.add_command(models)
-for command in (verify, evaluate, restate, train, compare, transfer, configs, build_plan):
+for command in (verify, evaluate, restate, train, import_weights, compare, transfer, configs, build_plan):
     models.add_command(command)
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""``dicom-node models train | compare | transfer``: the recipes, from labelled data to graphs and tables."""
+"""``dicom-node models train | import | compare | transfer``: the recipes, from labelled data to graphs and tables."""
 
 import json
 from pathlib import Path
@@ -81,6 +81,30 @@ def train(  # noqa: PLR0913  # an argument a flag
             click.echo((out / "curve.csv").read_text(encoding="utf-8").splitlines()[-1])
     except ValueError as error:
         raise UsageFailure(str(error)) from error
+
+
+@click.command("import")
+@click.argument("name")
+@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option(
+    "--out",
+    default=Path("imported"),
+    show_default=True,
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Of the training that is to begin with these weights.",
+)
+@config_options
+def import_weights(name: str, file: Path, out: Path, config: Path | None, data_dir: Path | None) -> None:
+    """Let a training begin with the weights of FILE: Darknet's .weights, TensorFlow Lite, or a torch state dictionary.
+
+    NAME is pe_detector, pe_classifier or a recipe. A file that is not of its network is refused. That it fits proves
+    its shape alone: anchors, input and classes are not in it, so train and evaluate before anybody serves it.
+    """
+    try:
+        kept, said = _training().import_weights(name, file, out=out)
+    except (ValueError, OSError) as error:
+        raise UsageFailure(str(error)) from error
+    click.echo(f"{kept}: {said}. `dicom-node models train {name} --out {out}` begins with it")
 
 
 @click.command()

@@ -17,31 +17,49 @@ from torch import Tensor, nn
 from inference.networks.yolov4 import Convolution, YoloV4
 
 VERSION = (0, 2, 5)
+VALUE_BYTES = 4
 _WIDE_COUNT_FROM = (0, 2)
 """Version from which the number of pictures seen has 64 bits."""
 
 
 def load_darknet(network: YoloV4, file: Path) -> None:
     """Fill ``network``. Raises ``ValueError`` where the file holds fewer or more values than it has."""
-    content = file.read_bytes()
-    try:
-        major, minor, _ = struct.unpack_from("<3i", content)
-    except struct.error as error:
-        raise ValueError(f"{file} is too short for Darknet weights") from error
-    header = 20 if (major, minor) >= _WIDE_COUNT_FROM else 16
-    values = np.frombuffer(content, "<f4", (len(content) - header) // 4, header)
-    tensors = list(_tensors(network))
-    wanted = sum(tensor.numel() for tensor in tensors)
+    values = _values(file)
+    wanted = darknet_values(network)
     if wanted != len(values):
         raise ValueError(
             f"{file} holds {len(values)} values, this network {wanted}: another size, number of classes or of channels"
         )
     position = 0
     with torch.no_grad():
-        for tensor in tensors:
+        for tensor in _tensors(network):
             part = values[position : position + tensor.numel()]
             tensor.copy_(torch.from_numpy(part.copy()).reshape(tensor.shape))
             position += tensor.numel()
+
+
+def darknet_values(network: YoloV4) -> int:
+    """How many values a file of this network holds."""
+    return sum(tensor.numel() for tensor in _tensors(network))
+
+
+def values_in(file: Path) -> int:
+    """How many values a file holds. Raises ``ValueError`` where it is no Darknet file or ends within a value."""
+    return len(_values(file))
+
+
+def _values(file: Path) -> NDArray[np.float32]:
+    content = file.read_bytes()
+    try:
+        major, minor, _ = struct.unpack_from("<3i", content)
+    except struct.error as error:
+        raise ValueError(f"{file} is too short for Darknet weights") from error
+    header = 20 if (major, minor) >= _WIDE_COUNT_FROM else 16
+    if len(content) <= header:
+        raise ValueError(f"{file} is too short for Darknet weights")
+    if (len(content) - header) % VALUE_BYTES:
+        raise ValueError(f"{file} ends within a value: it is cut off, or no Darknet weights")
+    return np.frombuffer(content, "<f4", offset=header)
 
 
 def save_darknet(network: YoloV4, file: Path, *, seen: int = 0) -> None:

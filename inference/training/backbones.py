@@ -158,7 +158,7 @@ class SmallPictures:
         for target, (run, at) in zip(layers, centres, strict=True):
             marked = np.zeros((FIELD_PX, FIELD_PX), np.uint8)
             for left, top, right, bottom in np.rint(angiograms.boxes[run][at]).astype(int):
-                marked[max(top, 0) : bottom, max(left, 0) : right] = 255
+                marked[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)] = 255
             whole = np.dstack([angiograms.picture(run, at).transpose(1, 2, 0), marked])
             target[...] = cv2.resize(whole, (width, width), interpolation=cv2.INTER_AREA).transpose(2, 0, 1)
         present = np.array([len(angiograms.boxes[run][at]) > 0 for run, at in centres])

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from inference.training.embolism_trainer import Task, train_embolism_model
 from inference.training.evaluation.detection import PictureBoxes, hit_boxes
 from inference.training.evaluation.embolism import measure_embolism_model
 from inference.training.evaluation.stated import as_json
+from inference.training.foreign_weights import detector_size, start_of, training_folder
 from inference.training.recipes.pe_classifier import PE_CLASSIFIER, ClassifierTask
 from inference.training.recipes.pe_detector import ANCHORS, PE_DETECTOR, DetectorTask
 
@@ -39,6 +41,8 @@ def ship_embolism_model(
 ) -> dict[str, Any]:
     """Train ``pe_detector`` or ``pe_classifier`` on phantoms and export it; goes on where it was killed.
 
+    It begins with the weights that ``models import`` put there, where it did, in their size.
+
     ``out`` gets the material, the training's files, ``<name>/1/model.onnx`` and ``<name>/figures.json``. Whole studies
     are measured too where both models are in ``out`` or in ``repository``. Raises ``ValueError`` where ``out`` holds
     another training or the engine differs from the network.
@@ -47,13 +51,15 @@ def ship_embolism_model(
     recipe = PE_DETECTOR.at(steps=steps) if name == PE_DETECTOR.name else PE_CLASSIFIER.at(steps=steps)
     material = kept_angiograms(TRAINING_SEEDS[: recipe.patients], out / "training.npz")
     validation = kept_angiograms(VALIDATION_SEEDS[: recipe.validation_patients], out / "validation.npz")
+    folder = training_folder(name, out)
+    start = start_of(folder)
     task: Task = (
-        DetectorTask(PE_DETECTOR, material, validation)
+        DetectorTask(replace(PE_DETECTOR, size=detector_size(start)), material, validation)
         if name == PE_DETECTOR.name
         else ClassifierTask(PE_CLASSIFIER, material, validation, imagenet=imagenet)
     )
     network = train_embolism_model(
-        task, recipe.pace, seed=recipe.seed, out=out / f"{name}-training", resume=True, progress=progress
+        task, recipe.pace, seed=recipe.seed, out=folder, start=start, resume=True, progress=progress
     )
     served = ServedDetector(network, ANCHORS) if name == PE_DETECTOR.name else ServedClassifier(network)
     target = out / name / model.spec.version / "model.onnx"

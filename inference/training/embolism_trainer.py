@@ -60,14 +60,21 @@ class Task(Protocol):
 
 
 def train_embolism_model(
-    task: Task, pace: EmbolismPace, *, seed: int, out: Path, resume: bool = False, progress: bool = True
+    task: Task,
+    pace: EmbolismPace,
+    *,
+    seed: int,
+    out: Path,
+    start: Path | None = None,
+    resume: bool = False,
+    progress: bool = True,
 ) -> nn.Module:
     """Train and return the network with the best weights, in evaluation mode.
 
-    Raises ``ValueError`` where ``out`` holds another training.
+    ``start``: weights to begin with instead of the task's. Raises ``ValueError`` where ``out`` holds another training.
     """
     out.mkdir(parents=True, exist_ok=True)
-    run = _Run(task, pace, seed)
+    run = _Run(task, pace, seed, start)
     if resume and (out / "last.pt").exists():
         run.restore(out / "last.pt")
     bar = tqdm(total=pace.steps, initial=run.step, desc=task.name, unit="step", disable=not progress)
@@ -87,13 +94,15 @@ def train_embolism_model(
 class _Run:
     """The state of a training."""
 
-    def __init__(self, task: Task, pace: EmbolismPace, seed: int) -> None:
+    def __init__(self, task: Task, pace: EmbolismPace, seed: int, start: Path | None) -> None:
         torch.manual_seed(seed)
         self._task, self._pace, self._seed = task, pace, seed
         self.step, self.loss, self.best = 0, 0.0, -1.0
         self._rows: list[tuple[float, ...]] = []
         self._before_s, self._started = 0.0, time.monotonic()
         self._network = task.network().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if start is not None:
+            self._network.load_state_dict(torch.load(start, map_location="cpu", weights_only=True))
         self._average = AveragedModel(
             self._network,
             avg_fn=_moved_average,

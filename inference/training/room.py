@@ -5,6 +5,7 @@ from inference.models import InfectionUnet, LungsUnet
 from inference.training import backbones, comparison
 from inference.training.cross_validation import cross_validate
 from inference.training.embolism_shipping import as_text, ship_embolism_model
+from inference.training.foreign_weights import import_weights
 from inference.training.recipes import INFECTION_MEMBERS, LUNGS_UNET, PAPERS, QUICK, RECIPES, Recipe
 from inference.training.shipping import LabelledData, ship, train_recipe
 from inference.training.transfer import as_markdown, transfer
@@ -30,6 +31,7 @@ __all__ = [
     "backbones",
     "comparison",
     "cross_validate",
+    "import_weights",
     "ship",
     "ship_embolism_model",
     "train_recipe",

@@ -20,6 +20,7 @@ from inference.training.cases import Case, CaseReader, case_names, read_case
 from inference.training.evaluation import choose_threshold, evaluate
 from inference.training.evaluation.stated import as_json
 from inference.training.export import ServedUnet, export_onnx
+from inference.training.foreign_weights import start_of
 from inference.training.lung_finder import lungs_by
 from inference.training.prediction import AT_ONCE, log_odds, sigmoid
 from inference.training.prepared_pictures import FindLungs, Pictures, phantom_cases, prepared_cases
@@ -54,9 +55,11 @@ def train_recipe(
 ) -> tuple[nn.Module, Pictures]:
     """The network with the best weights on the validation patients, and those patients' pictures.
 
+    It begins with weights that ``models import`` put into ``out``, where it did.
+
     Raises ``ValueError`` where the recipe begins with weights of another that are not in the folder beside ``out``.
     """
-    start = out.parent / recipe.starts_from / "best.pt" if recipe.starts_from else None
+    start = start_of(out) or (out.parent / recipe.starts_from / "best.pt" if recipe.starts_from else None)
     if start is not None and not start.exists():
         raise ValueError(f"{recipe.name} begins with the weights of {recipe.starts_from}: train that first, to {start}")
     validation = prepared_cases(data.cases(data.split.validation), recipe, data.find_lungs)

@@ -1,6 +1,6 @@
 """Bringing objects to where they belong. A seam: ``base`` has the protocol, ``dimse`` sends by C-STORE.
 
-``folder`` sends any DICOM files of a folder, for ``dicom-node send``.
+``encryption`` is TLS on the way there. ``folder`` sends any DICOM files of a folder, for ``dicom-node send``.
 """
 
 from dicom_node.delivery.base import Destination, SendOutcome

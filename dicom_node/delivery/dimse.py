@@ -16,6 +16,7 @@ from pynetdicom.association import Association
 from pynetdicom.status import STORAGE_SERVICE_CLASS_STATUS
 
 from dicom_node.delivery.base import SendOutcome
+from dicom_node.delivery.encryption import Encryption
 from dicom_node.delivery.status import SUCCESS, Meaning, meaning
 from dicom_node.errors import PeerUnavailable, SettingsError
 from dicom_node.records import ResultObject
@@ -90,6 +91,7 @@ class DimseDestination:
                     contexts={(one.sop_class_uid, one.transfer_syntax_uid) for one in outgoing},
                     connect_timeout_s=self._settings.connect_timeout_s,
                     response_timeout_s=self._settings.response_timeout_s,
+                    encryption=self._encryption(),
                 ) as association:
                     yield from _until_it_breaks(association, outgoing)
             except NothingAccepted:
@@ -104,10 +106,15 @@ class DimseDestination:
             contexts={(VERIFICATION, str(ImplicitVRLittleEndian))},
             connect_timeout_s=self._settings.connect_timeout_s,
             response_timeout_s=self._settings.response_timeout_s,
+            encryption=self._encryption(),
         ) as association:
             status = association.send_c_echo().get("Status")
         if status != SUCCESS:
             raise PeerUnavailable(f"{self._address} took the association but did not answer C-ECHO with success")
+
+    def _encryption(self) -> Encryption | None:
+        tls = self._settings.tls
+        return None if tls is None else Encryption(tls, host=self._settings.host, destination=self._settings.name)
 
 
 def describe(path: Path) -> Outgoing:
@@ -140,6 +147,7 @@ def associated(
     contexts: set[tuple[str, str]],
     connect_timeout_s: float,
     response_timeout_s: float,
+    encryption: Encryption | None = None,
 ) -> Iterator[Association]:
     """An association with one presentation context for each (SOP class, transfer syntax), released at the end.
 
@@ -156,12 +164,19 @@ def associated(
     for sop_class, syntax in sorted(contexts):
         for offered in offered_syntaxes(syntax):
             ae.add_requested_context(sop_class, offered)
-    association = ae.associate(address.host, address.port, ae_title=address.ae_title, max_pdu=MAXIMUM_PDU_BYTES)
+    association = ae.associate(
+        address.host,
+        address.port,
+        ae_title=address.ae_title,
+        max_pdu=MAXIMUM_PDU_BYTES,
+        tls_args=None if encryption is None else encryption.tls_args,
+    )
     if not association.is_established:
         # pynetdicom aborts such an association by itself, which must not look like a peer that aborts.
         if association.rejected_contexts and not association.accepted_contexts:
             raise NothingAccepted(f"{address} accepted none of the SOP classes")
-        raise PeerUnavailable(f"{address} {_why_not(association)}")
+        insecure = None if encryption is None else encryption.why_not
+        raise PeerUnavailable(f"{address} {insecure or _why_not(association)}")
     connection = association.dul.socket
     tcp = None if connection is None else connection.socket
     try:

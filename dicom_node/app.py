@@ -30,6 +30,7 @@ from dicom_node.spool.occupancy import Occupancy
 from dicom_node.web.api import create_api
 from dicom_node.web.console import create_console
 from dicom_node.web.server import WebServer
+from dicom_node.web.stow import create_stow
 from inference.engines.base import WELL, Engine, EngineError, run_canary
 from inference.engines.fallback import FallbackEngine
 from inference.findings import ModelIdentity
@@ -106,7 +107,8 @@ class Node:
         self._index, jobs = Index(database), JobTable(database)
         self._spool, self._occupancy = _open_spool(settings)
         self._analyst = make_analyst(settings)
-        self._scp = StorageScp(settings.scp, Intake(self._spool, self._index))
+        intake = Intake(self._spool, self._index)
+        self._scp = StorageScp(settings.scp, intake)
         self._durable = Durable(data_dir / DATABASE)
         self._processor = Processor(
             index=self._index,
@@ -139,6 +141,8 @@ class Node:
         api.include_router(
             create_console(overview=overview, readiness=readiness, models=self._models, version=software_version())
         )
+        if settings.web.stow is not None:
+            api.include_router(create_stow(settings.web.stow, intake))
         self._web = WebServer(api, settings.web)
 
     @property

@@ -13,8 +13,12 @@ import structlog
 
 from dicom_node.errors import NodeError
 
-QUIET_LIBRARIES = ("pynetdicom", "pydicom", "dbos", "uvicorn", "uvicorn.access", "highdicom", "sqlalchemy")
-"""They log received data or chatter; only their warnings are kept (pydicom's may quote values: errors only)."""
+QUIET_LIBRARIES = (
+    "pynetdicom", "pydicom", "dbos", "uvicorn", "uvicorn.access", "highdicom", "sqlalchemy", "python_multipart",
+)  # fmt: skip
+"""They log received data or chatter; only their warnings are kept."""
+QUOTING_LIBRARIES = ("pydicom", "python_multipart")
+"""Their warnings may quote what was received: errors only."""
 
 MOST_FRAMES = 12
 """Of a traceback in a log line: enough to find the place."""
@@ -80,4 +84,4 @@ def quiet_libraries() -> None:
         library = logging.getLogger(name)
         library.handlers = []
         library.propagate = True
-        library.setLevel(logging.ERROR if name == "pydicom" else logging.WARNING)
+        library.setLevel(logging.ERROR if name in QUOTING_LIBRARIES else logging.WARNING)

@@ -10,14 +10,15 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-from dicom_node.association.file_intake import MAXIMUM_FILE_BYTES, received_from_file
-from dicom_node.association.intake import ReceivedInstance
+from dicom_node.association import ReceivedInstance
+from dicom_node.association.file_intake import ArrivingFile
 from dicom_node.errors import InstanceRefused, StoreStatus
-from dicom_node.headers import read_file_meta, read_instance_facts
+from dicom_node.headers import read_instance_facts
 from dicom_node.records import InstanceFacts
 
 SOURCE = "folder"
 """Stands in the index where instances from the network have the calling AE title."""
+READ_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,20 +43,22 @@ def receive_folder(folder: Path, intake: Callable[[ReceivedInstance], InstanceFa
         except InstanceRefused as refusal:
             yield FileOutcome(path=path, refusal=str(refusal))
     for path in chain.from_iterable(studies.values()):
+        arriving = ArrivingFile(intake, source=SOURCE)
         try:
-            intake(_received(path))
+            _write(path, arriving)
+            arriving.finish()
         except InstanceRefused as refusal:
             yield FileOutcome(path=path, refusal=str(refusal))
         else:
             yield FileOutcome(path=path, refusal="")
+        finally:
+            arriving.discard()
 
 
-def _received(path: Path) -> ReceivedInstance:
-    with _readable():
-        if path.stat().st_size > MAXIMUM_FILE_BYTES:
-            raise InstanceRefused(StoreStatus.CANNOT_UNDERSTAND, "larger than 2 GiB: send it by C-STORE")
-        file = path.read_bytes()
-    return received_from_file(file, read_file_meta(file), source=SOURCE)
+def _write(path: Path, arriving: ArrivingFile) -> None:
+    with _readable(), path.open("rb") as file:
+        while block := file.read(READ_BYTES):
+            arriving.write(block)
 
 
 @contextmanager

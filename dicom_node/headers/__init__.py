@@ -7,7 +7,14 @@ object.
 """
 
 from dicom_node.headers.facts import facts_from_data_set, read_instance_facts
-from dicom_node.headers.file_meta import FileMeta, read_file_meta
+from dicom_node.headers.file_meta import FileMeta, head_length, read_file_meta
 from dicom_node.headers.values import is_valid_uid
 
-__all__ = ["FileMeta", "facts_from_data_set", "is_valid_uid", "read_file_meta", "read_instance_facts"]
+__all__ = [
+    "FileMeta",
+    "facts_from_data_set",
+    "head_length",
+    "is_valid_uid",
+    "read_file_meta",
+    "read_instance_facts",
+]

@@ -12,10 +12,17 @@ from dicom_node.headers.values import Values
 
 _PREAMBLE_BYTES = 128
 _PREFIX = b"DICM"
-_GROUP_LENGTH = 0x00020000
+_PREFIX_END = _PREAMBLE_BYTES + len(_PREFIX)
+_GROUP_LENGTH = b"\x02\x00\x00\x00UL\x04\x00"
+"""Tag, value representation and length of (0002,0000), whose value follows."""
+_GROUP_LENGTH_END = _PREFIX_END + len(_GROUP_LENGTH) + 4
 _SOP_CLASS_UID = 0x00020002
 _SOP_INSTANCE_UID = 0x00020003
 _TRANSFER_SYNTAX_UID = 0x00020010
+
+
+MAXIMUM_HEAD_BYTES = 64 * 1024
+"""Of preamble and file meta information: a real one has a few hundred."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,28 +36,43 @@ class FileMeta:
     transfer_syntax_uid: str
 
 
-def read_file_meta(file: Encoded) -> FileMeta:
-    """The head of a whole Part 10 file. Raises ``InstanceRefused``."""
-    first = _PREAMBLE_BYTES + len(_PREFIX)
-    if len(file) < first:
-        raise InstanceRefused(StoreStatus.CANNOT_UNDERSTAND, "not a DICOM file: too short")
-    if file[_PREAMBLE_BYTES:first] != _PREFIX:
+def head_length(start_of_file: Encoded | bytearray) -> int | None:
+    """How many bytes stand before the data set; ``None`` while too few bytes are there to say.
+
+    Raises ``InstanceRefused`` where this is no Part 10 file, or its head is longer than any.
+    """
+    if len(start_of_file) < _GROUP_LENGTH_END:
+        return None
+    if start_of_file[_PREAMBLE_BYTES:_PREFIX_END] != _PREFIX:
         raise InstanceRefused(StoreStatus.CANNOT_UNDERSTAND, "not a DICOM file: no DICM prefix")
+    if start_of_file[_PREFIX_END : _PREFIX_END + len(_GROUP_LENGTH)] != _GROUP_LENGTH:
+        raise _damaged()
+    length = int.from_bytes(start_of_file[_PREFIX_END + len(_GROUP_LENGTH) : _GROUP_LENGTH_END], "little")
+    if _GROUP_LENGTH_END + length > MAXIMUM_HEAD_BYTES:
+        raise _damaged()
+    return _GROUP_LENGTH_END + length
+
+
+def read_file_meta(file: Encoded) -> FileMeta:
+    """The head of a Part 10 file, with or without the data set behind it. Raises ``InstanceRefused``."""
+    start = head_length(file)
+    if start is None:
+        raise InstanceRefused(StoreStatus.CANNOT_UNDERSTAND, "not a DICOM file: too short")
+    if start > len(file):
+        raise _damaged()
     walk = ElementWalk(file, Encoding())
     try:
-        length = walk.find({_GROUP_LENGTH}, first, min(first + 12, len(file))).get(_GROUP_LENGTH)
-        if length is None or length.vr != "UL" or length.stop - length.start != 4:
-            raise MalformedDataSet("no group length")
-        start = length.stop + int.from_bytes(file[length.start : length.stop], "little")
-        if start > len(file):
-            raise MalformedDataSet("truncated")
         wanted = {_SOP_CLASS_UID, _SOP_INSTANCE_UID, _TRANSFER_SYNTAX_UID}
-        values = Values(walk, walk.find(wanted, first, start))
+        values = Values(walk, walk.find(wanted, _PREFIX_END, start))
     except MalformedDataSet as error:
-        raise InstanceRefused(StoreStatus.CANNOT_UNDERSTAND, "file meta information is damaged") from error
+        raise _damaged() from error
     return FileMeta(
         start=start,
         sop_class_uid=values.uid(_SOP_CLASS_UID),
         sop_instance_uid=values.uid(_SOP_INSTANCE_UID),
         transfer_syntax_uid=values.uid(_TRANSFER_SYNTAX_UID),
     )
+
+
+def _damaged() -> InstanceRefused:
+    return InstanceRefused(StoreStatus.CANNOT_UNDERSTAND, "file meta information is damaged")

@@ -41,7 +41,8 @@ def overview() -> str:
         "a picture to every configured destination by C-STORE. It has one application entity, which is SCP towards "
         "modalities and archives and SCU towards destinations.",
         table(["SOP class", "UID", "SCU", "SCP", "what becomes of it"], rows),
-        "No media services, no DICOMweb services.",
+        "Instances are also taken by STOW-RS and from folders of Part 10 files. No other DICOMweb service, no media "
+        "service.",
     )
 
 
@@ -230,7 +231,8 @@ def not_supported() -> str:
             "Storage commitment, as SCU or SCP.",
             "Query/retrieve (C-FIND, C-MOVE, C-GET), modality worklist, MPPS, instance availability notification, "
             "unified procedure step, print.",
-            "DICOMweb (PS3.18) and media (PS3.10, PS3.11), except that `infer` reads and writes Part 10 files.",
+            "DICOMweb (PS3.18) other than STOW-RS; media (PS3.11). `receive` reads Part 10 files, `infer` reads and "
+            "writes them.",
             "TLS, user identity, asynchronous operations.",
         ),
     )

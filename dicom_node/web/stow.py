@@ -1,0 +1,204 @@
+"""STOW-RS (PS3.18 section 10.5): instances by HTTP into the same spool, by the same checks, for whoever has the token.
+
+Owns the HTTP side: who may, which media types, how long and how many at once, and the status of the whole answer.
+XML is neither read nor written. What ``stow_upload`` has stored stays stored, whatever becomes of the request.
+"""
+
+import asyncio
+import hmac
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+import structlog
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from starlette.requests import ClientDisconnect
+
+from dicom_node.association import ReceivedInstance
+from dicom_node.association.file_intake import ArrivingFile
+from dicom_node.errors import SettingsError
+from dicom_node.headers import is_valid_uid
+from dicom_node.records import InstanceFacts
+from dicom_node.settings import StowSettings
+from dicom_node.web.multipart_related import MalformedMultipart, TooManyParts, media_type
+from dicom_node.web.store_response import MEDIA_TYPE
+from dicom_node.web.stow_upload import BYTES_PER_MB, DiskFull, RequestTooLarge, Upload
+
+log = structlog.get_logger(__name__)
+
+SOURCE: Final = "stow-rs"
+"""Stands in the index where instances from the network have the calling AE title."""
+MINIMUM_TOKEN: Final = 32
+"""Characters; 128 bits in hexadecimal."""
+MAXIMUM_TOKEN_BYTES: Final = 4096
+SILENCE_S: Final = 60.0
+"""A request that stays silent for so long is given up, as an association is."""
+LONGEST_S: Final = 3600.0
+"""A whole request: 4 GiB over 10 Mbit/s."""
+RETRY_AFTER_S: Final = 120
+CLIENT_GONE: Final = 499
+"""For the log alone: nobody is there to read it."""
+BLOCK_BYTES: Final = 1024 * 1024
+"""Gathered before a thread is asked to take it."""
+HEADERS: Final = MappingProxyType(
+    {401: {"WWW-Authenticate": 'Bearer realm="dicom-web"'}, 503: {"Retry-After": str(RETRY_AFTER_S)}}
+)
+ACCEPTABLE: Final = frozenset({MEDIA_TYPE, "application/json", "application/*", "*/*"})
+
+
+def read_token(path: Path) -> bytes:
+    """The bearer token. Raises ``SettingsError``."""
+    try:
+        with path.open("rb") as file:
+            token = file.read(MAXIMUM_TOKEN_BYTES).strip()
+    except OSError as error:
+        raise SettingsError([f"web.stow.token_file: {path} cannot be read ({error.strerror})"]) from error
+    if len(token) < MINIMUM_TOKEN or not token.isascii() or len(token.split()) != 1:
+        wanted = f"one word of {MINIMUM_TOKEN} or more characters, as openssl rand -hex 32 makes them"
+        raise SettingsError([f"web.stow.token_file: {path} must hold {wanted}"])
+    return token
+
+
+class _Refusal(Exception):
+    """The request as a whole is not taken."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+def create_stow(settings: StowSettings, intake: Callable[[ReceivedInstance], InstanceFacts]) -> APIRouter:
+    """The two resources. Raises ``SettingsError`` where the token cannot be used."""
+    door = _Door(settings, intake)
+    router = APIRouter(prefix="/dicom-web")
+
+    @router.post("/studies")
+    async def store(request: Request) -> Response:
+        """Store instances: multipart/related of application/dicom (PS3.18 section 10.5), with a bearer token."""
+        return await door.answer(request, "")
+
+    @router.post("/studies/{study_uid}")
+    async def store_in_study(study_uid: str, request: Request) -> Response:
+        """The same, for instances of one study alone."""
+        return await door.answer(request, study_uid)
+
+    return router
+
+
+class _Door:
+    """Answers requests; counts those under way. Used from the event loop alone."""
+
+    def __init__(self, settings: StowSettings, intake: Callable[[ReceivedInstance], InstanceFacts]) -> None:
+        self._settings = settings
+        self._intake = intake
+        self._token = read_token(settings.token_file)
+        self._under_way = 0
+
+    async def answer(self, request: Request, study_uid: str) -> Response:
+        """Store what the request brings."""
+        peer = request.client.host if request.client is not None else ""
+        try:
+            boundary = self._admitted(request, study_uid)
+        except _Refusal as refusal:
+            log.warning("stow_rejected", address=peer, status=refusal.status, reason=str(refusal))
+            return _plain(refusal.status, str(refusal))
+        self._under_way += 1
+        try:
+            return await self._store(request, boundary, study_uid, peer)
+        finally:
+            self._under_way -= 1
+
+    def _admitted(self, request: Request, study_uid: str) -> str:
+        """The boundary of a request whose body may be read."""
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        known = hmac.compare_digest(token.strip().encode("latin-1"), self._token)
+        if scheme.lower() != "bearer" or not known:
+            raise _Refusal(401, "a bearer token is needed")
+        accepted = {media_type(one)[0] for one in request.headers.get("accept", "*/*").split(",")}
+        if not accepted & ACCEPTABLE:
+            raise _Refusal(406, f"the answer is {MEDIA_TYPE} alone")
+        content_type, parameter = media_type(request.headers.get("content-type", ""))
+        if content_type != "multipart/related" or parameter("type").lower() not in ("application/dicom", ""):
+            raise _Refusal(415, 'only multipart/related; type="application/dicom" is taken')
+        if study_uid and not is_valid_uid(study_uid):
+            raise _Refusal(400, "the address names no valid Study Instance UID")
+        length = request.headers.get("content-length", "")
+        if length.isdigit() and int(length) > self._settings.maximum_request_mb * BYTES_PER_MB:
+            raise _Refusal(413, f"the request is longer than {self._settings.maximum_request_mb} MiB")
+        if self._under_way >= self._settings.maximum_requests:
+            raise _Refusal(503, "too many requests at once")
+        return parameter("boundary")
+
+    async def _store(self, request: Request, boundary: str, study_uid: str, peer: str) -> Response:
+        started = time.monotonic()
+
+        def arrive() -> ArrivingFile:
+            return ArrivingFile(self._intake, source=SOURCE, study_uid=study_uid)
+
+        try:
+            upload = Upload(boundary, self._settings, arrive=arrive, peer=peer)
+        except MalformedMultipart as error:
+            return _plain(400, str(error))
+        try:
+            status, reason = await _read(request, upload)
+        except ClientDisconnect:
+            status, reason = CLIENT_GONE, "the sender went away"
+        finally:
+            await asyncio.to_thread(upload.close)
+        response = upload.response
+        log.info(
+            "stow_request",
+            address=peer,
+            status=status,
+            reason=reason,
+            accepted=len(response.stored),
+            refused=response.refused,
+            bytes=upload.size_bytes,
+            seconds=round(time.monotonic() - started, 3),
+        )
+        if not response.stored and not response.refused:
+            return _plain(status, reason)
+        return JSONResponse(
+            response.document(), status_code=status, headers=HEADERS.get(status, {}), media_type=MEDIA_TYPE
+        )
+
+
+async def _read(request: Request, upload: Upload) -> tuple[int, str]:
+    """Read the body to its end, or to where it cannot go on. The HTTP status, and why."""
+    try:
+        async for block in _blocks(request):
+            await asyncio.to_thread(upload.feed, block)
+    except (RequestTooLarge, TooManyParts) as error:
+        return 413, str(error)
+    except MalformedMultipart as error:
+        return 400, str(error)
+    except DiskFull as error:
+        return 503, str(error)
+    except TimeoutError:
+        return 408, "the body did not come in time"
+    if not upload.complete:
+        return 400, "the body ends before its closing delimiter, or holds no part"
+    return upload.response.http_status(), ""
+
+
+async def _blocks(request: Request) -> AsyncIterator[bytes]:
+    """The body in blocks worth a thread's while. Raises ``TimeoutError``."""
+    gathered = bytearray()
+    stream = request.stream()
+    deadline = time.monotonic() + LONGEST_S
+    while True:
+        async with asyncio.timeout(min(SILENCE_S, deadline - time.monotonic())):
+            block = await anext(stream, None)
+        gathered += block or b""
+        if block is None or len(gathered) >= BLOCK_BYTES:
+            yield bytes(gathered)
+            gathered.clear()
+        if block is None:
+            return
+
+
+def _plain(status: int, reason: str) -> Response:
+    return PlainTextResponse(reason + "\n", status_code=status, headers=HEADERS.get(status, {}))

@@ -175,7 +175,10 @@ def associated(
         # pynetdicom aborts such an association by itself, which must not look like a peer that aborts.
         if association.rejected_contexts and not association.accepted_contexts:
             raise NothingAccepted(f"{address} accepted none of the SOP classes")
-        insecure = None if encryption is None else encryption.why_not
+        insecure = None
+        if encryption is not None:
+            insecure = encryption.why_not
+            encryption.close()
         raise PeerUnavailable(f"{address} {insecure or _why_not(association)}")
     connection = association.dul.socket
     tcp = None if connection is None else connection.socket

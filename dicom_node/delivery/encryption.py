@@ -24,6 +24,7 @@ class Encryption:
             raise PeerUnavailable("cannot be reached over TLS: " + "; ".join(error.mistakes)) from error
         self._server_name = settings.server_name or host
         self._failure: OSError | None = None
+        self._connection: ssl.SSLSocket | None = None
         self._context.sslsocket_class = self._witness()
 
     @property
@@ -36,17 +37,22 @@ class Encryption:
         """Why connecting or the handshake failed, as "the peer …"; ``None`` where neither did."""
         return None if self._failure is None else explain(self._failure)
 
+    def close(self) -> None:
+        """Close the connection, which pynetdicom leaves to the garbage collector where it was refused or broke off."""
+        if self._connection is not None:
+            self._connection.close()
+
     def _witness(self) -> type[ssl.SSLSocket]:
         """A socket that notes its failure. In TLS 1.3 a refusal of our certificate comes after the handshake."""
         encryption = self
 
         class Witness(ssl.SSLSocket):
             def connect(self, address: Any) -> None:
+                encryption._connection = self
                 try:
                     super().connect(address)
                 except OSError as error:
                     encryption._failure = error
-                    self.close()  # pynetdicom leaves it to the garbage collector
                     raise
 
             def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:

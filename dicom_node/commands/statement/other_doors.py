@@ -11,10 +11,10 @@ def other_doors() -> str:
     """What is taken by HTTP and from folders, and how it is answered."""
     return section(
         "STOW-RS and files",
-        "Instances also come as Part 10 files (PS3.10), by STOW-RS and by `dicom-node receive FOLDER`. The "
-        "SOP classes, transfer syntaxes and limits are those of C-STORE; file meta information must name the SOP class, "
-        "SOP instance and transfer syntax of the data set. Preamble and file meta information are not kept. A file holds "
-        f"at most {MAXIMUM_FILE_BYTES // 2**30} GiB.",
+        "Instances also come as Part 10 files (PS3.10), by STOW-RS and by `dicom-node receive FOLDER`. The SOP "
+        "classes, transfer syntaxes and limits are those of C-STORE; file meta information must name the SOP class, "
+        "SOP instance and transfer syntax of the data set. Preamble and file meta information are not kept. A file "
+        f"holds at most {MAXIMUM_FILE_BYTES // 2**30} GiB.",
         subsection(
             "STOW-RS (PS3.18 section 10.5)",
             bullets(

@@ -10,8 +10,9 @@ import structlog
 
 from dicom_node.association import Intake, StorageScp
 from dicom_node.association.folder_intake import FileOutcome, receive_folder
+from dicom_node.association.recovery import index_unlisted
 from dicom_node.delivery import DimseDestination
-from dicom_node.errors import InstanceRefused, SettingsError, StorageCorrupt
+from dicom_node.errors import SettingsError, StorageCorrupt
 from dicom_node.flow.analysis import Analyst
 from dicom_node.flow.completeness import CompletenessWatch
 from dicom_node.flow.deliver import Deliverer
@@ -19,10 +20,7 @@ from dicom_node.flow.durable import Durable, WorkQueue
 from dicom_node.flow.process import Processor
 from dicom_node.flow.reconcile import Reconciler
 from dicom_node.flow.retry import retry_study
-from dicom_node.headers import read_instance_facts
 from dicom_node.index import Index, JobTable, Overview, open_database
-from dicom_node.index.received import utc_now
-from dicom_node.records import StoredInstance
 from dicom_node.routing import load_rules
 from dicom_node.settings import EngineSettings, NodeSettings
 from dicom_node.spool import FileSpool
@@ -44,8 +42,6 @@ RESULTS = "results"
 BYTES_PER_MB = 1024 * 1024
 WARM_UP_PAUSE_S = 5.0
 """Between tries of a model whose server is not there yet."""
-RECOVERED = "recovered"
-"""Calling AE title of instances that were found in the spool without a row in the index."""
 
 
 def software_version() -> str:
@@ -107,7 +103,7 @@ class Node:
         self._index, jobs = Index(database), JobTable(database)
         self._spool, self._occupancy = _open_spool(settings)
         self._analyst = make_analyst(settings)
-        intake = Intake(self._spool, self._index)
+        intake = self._intake = Intake(self._spool, self._index)
         self._scp = StorageScp(settings.scp, intake)
         self._durable = Durable(data_dir / DATABASE)
         self._processor = Processor(
@@ -160,7 +156,7 @@ class Node:
         with self._occupancy.alone() as alone:
             if alone:  # else "dicom-node receive" is writing, and the next start sweeps
                 self._spool.sweep()
-        self._index_unlisted_files()
+        index_unlisted(self._spool, self._index)
         self._durable.launch(process=self._processor.process, deliver=self._deliverer.deliver)
         self._reconciler.start()
         self._scp.start()
@@ -176,28 +172,11 @@ class Node:
         self._watch.stop()
         self._reconciler.stop()
         self._web.stop()
+        self._intake.close()
         self._analyst.decoders.close()
         self._durable.stop()
         self._occupancy.close()
         log.info("node_stopped")
-
-    def _index_unlisted_files(self) -> None:
-        """A crash between the rename and the index commit leaves a file without a row: add the row."""
-        known = self._index.known_paths()
-        recovered = 0
-        for path in self._spool.paths():
-            if path in known:
-                continue
-            try:
-                stored, facts = self._spool.describe(path), read_instance_facts(path)
-            except (InstanceRefused, StorageCorrupt) as refusal:
-                log.error("spool_file_unreadable", file=path.name, reason=str(refusal))
-                continue
-            instance = StoredInstance(facts=facts, path=stored.path, sha256=stored.sha256, size_bytes=stored.size_bytes)
-            self._index.add_instance(instance, received_at=utc_now(), calling_ae=RECOVERED)
-            recovered += 1
-        if recovered:
-            log.warning("index_rebuilt", instances=recovered)
 
     def _warm_up(self) -> None:
         """Load the models that every node needs, so that a damaged one shows in the health check, not in a study.
@@ -256,9 +235,11 @@ def receive(settings: NodeSettings, folder: Path) -> Iterator[FileOutcome]:
     """
     index = Index(open_database(_existing_database(settings)))
     spool, occupancy = _open_spool(settings)
+    intake = Intake(spool, index)
     try:
-        yield from receive_folder(folder, Intake(spool, index))
+        yield from receive_folder(folder, intake)
     finally:
+        intake.close()
         occupancy.close()
 
 

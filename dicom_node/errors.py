@@ -9,6 +9,7 @@
     │   └── StorageCorrupt        the spool and the index contradict each other
     ├── Refused                 the input is not what we take; carries the reason that the sender or reader is told
     │   ├── InstanceRefused       an instance that the Storage SCP must not accept
+    │   ├── CommitmentRefused     a request for storage commitment that cannot be taken
     │   └── NotAnalysable         a series that no volume can be built from, or a study that no pipeline reads
     └── SettingsError           configuration mistakes, all of them, each with its dotted path
 
@@ -32,7 +33,7 @@ class StoreStatus(IntEnum):
         member.meaning = meaning
         return member
 
-    SUCCESS = 0x0000, "The instance is durable: written, synchronised, and in the index; or it was already"
+    SUCCESS = 0x0000, "The instance is durable: written and synchronised; or it was already"
     PROCESSING_FAILURE = 0x0110, "A fault of the node; its log says more"
     INVALID_SOP_INSTANCE = 0x0117, "The SOP Instance UID of the command or of the data set is missing or not valid"
     CLASS_NOT_SUPPORTED = 0x0122, "The SOP class is not among those accepted; in files and STOW-RS, see there"
@@ -83,6 +84,14 @@ class InstanceRefused(Refused):
     """
 
     def __init__(self, status: StoreStatus, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class CommitmentRefused(Refused):
+    """A request for storage commitment that is answered with a failure status (PS3.7 section 10.1.4.1.10)."""
+
+    def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
         self.status = status
 

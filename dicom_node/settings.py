@@ -38,26 +38,6 @@ class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class PeerSettings(_Section):
-    """A modality or PACS that may associate with the node."""
-
-    ae_title: AETitle
-    address: str | None = None
-    """IP address that it must come from, or a range of them (10.0.0.0/24); ``None``: any address."""
-    rights: tuple[Right, ...] = Field(default=tuple(Right), min_length=1)
-    """What it may ask for."""
-    certificate_name: str | None = Field(default=None, min_length=1)
-    """Name that its certificate must carry (DNS name, IP address or common name). It may then come over TLS only, and
-    nobody else who has a certificate can use its AE title. ``None``: the certificate's name does not matter."""
-
-    @field_validator("address")
-    @classmethod
-    def _is_address_or_range(cls, value: str | None) -> str | None:
-        if value is not None:
-            ipaddress.ip_network(value)
-        return value
-
-
 class ScpTlsSettings(_Section):
     """Encryption of what the node receives (PS3.15 B.12: TLS 1.2 or 1.3)."""
 
@@ -95,6 +75,41 @@ class PeerTlsSettings(_Section):
         return self
 
 
+class CommitmentSettings(_Section):
+    """Where a peer that asks for storage commitment (PS3.4 Annex J) hears the answer."""
+
+    host: str = Field(min_length=1)
+    port: Port
+    tls: PeerTlsSettings | None = None
+    """``None``: no encryption."""
+    connect_timeout_s: float = Field(default=10.0, gt=0)
+    response_timeout_s: float = Field(default=60.0, gt=0)
+    retry_for_hours: float = Field(default=72.0, gt=0)
+    """How long it is tried. A peer that never hears an answer keeps its instances, and asks again."""
+
+
+class PeerSettings(_Section):
+    """A modality or PACS that may associate with the node."""
+
+    ae_title: AETitle
+    address: str | None = None
+    """IP address that it must come from, or a range of them (10.0.0.0/24); ``None``: any address."""
+    rights: tuple[Right, ...] = Field(default=tuple(Right), min_length=1)
+    """What it may ask for."""
+    certificate_name: str | None = Field(default=None, min_length=1)
+    """Name that its certificate must carry (DNS name, IP address or common name). It may then come over TLS only, and
+    nobody else who has a certificate can use its AE title. ``None``: the certificate's name does not matter."""
+    commitment: CommitmentSettings | None = None
+    """``None``: its requests for storage commitment are refused. Reports go to this address, whoever asks."""
+
+    @field_validator("address")
+    @classmethod
+    def _is_address_or_range(cls, value: str | None) -> str | None:
+        if value is not None:
+            ipaddress.ip_network(value)
+        return value
+
+
 class ScpSettings(_Section):
     """The Storage SCP."""
 
@@ -105,13 +120,17 @@ class ScpSettings(_Section):
     """``None``: no encryption."""
     peers: tuple[PeerSettings, ...] = ()
     """Who may associate. Empty: any AE title, but from the machine itself only."""
-    maximum_associations: int = Field(default=32, ge=1, le=1000)
+    maximum_associations: int = Field(default=256, ge=1, le=1000)
     """At once. More are rejected with "local limit exceeded", which senders retry."""
+    maximum_associations_per_peer: int = Field(default=128, ge=1, le=1000)
+    """Of one AE title at one address: what a peer that went astray leaves to the others."""
     maximum_pdu_bytes: int = Field(default=256 * 1024, ge=4096, le=1024 * 1024)
     association_timeout_s: float = Field(default=15.0, gt=0)
     """From the TCP connection to the complete association request (``hostile-input``: slow-loris)."""
     network_timeout_s: float = Field(default=60.0, gt=0)
-    """Silence after which an association is aborted."""
+    """Silence between messages after which an association is aborted."""
+    transfer_timeout_s: float = Field(default=30.0, gt=0)
+    """For one PDU from its first byte to its last, for a pause within a message, and for taking our response."""
     minimum_free_mb: int = Field(default=1024, ge=0)
     """Free disk space below which instances are answered A700 (out of resources), which senders retry."""
 
@@ -335,7 +354,9 @@ def parse_peer(text: str) -> dict[str, object]:
 def _resolve_paths(tree: dict[str, object], folder: Path) -> None:
     """Relative paths of the file, made relative to its folder; what is not as it should be is left to validation."""
     destinations = tree.get("destinations")
+    peers = _below(tree, "scp", "peers")
     holders = [tree, *(destinations if isinstance(destinations, list) else [])]
+    holders += [_below(peer, "commitment") for peer in (peers if isinstance(peers, list) else [])]
     holders += [_below(tree, *names) for names in (("scp",), ("engine",), ("engine", "triton"), ("audit", "syslog"))]
     files = [(_below(holder, "tls"), key) for holder in holders for key in ("ca", "certificate", "key")]
     files += [(tree, "data_dir"), (tree, "routing_rules")]

@@ -3,7 +3,14 @@
 CT objects are analysed. The rest is what a routed CT study brings along; it is stored, never processed.
 """
 
+from typing import Final
+
 from pydicom import uid
+
+VERIFICATION: Final = "1.2.840.10008.1.1"
+"""C-ECHO (PS3.4 Annex A)."""
+STORAGE_COMMITMENT: Final = "1.2.840.10008.1.20.1"
+"""Storage Commitment Push Model (PS3.4 Annex J)."""
 
 ANALYSED_CLASSES: tuple[uid.UID, ...] = (
     uid.CTImageStorage,
@@ -59,5 +66,5 @@ TRANSFER_SYNTAXES: tuple[uid.UID, ...] = (
     uid.UID("1.2.840.10008.1.2.4.53"),  # retired: JPEG Spectral Selection, Non-Hierarchical (Process 6 & 8)
     uid.UID("1.2.840.10008.1.2.4.55"),  # retired: JPEG Full Progression, Non-Hierarchical (Process 10 & 12)
 )
-"""Encodings that ``volumes`` decodes. Of several in one presentation context, pynetdicom takes the first in this order:
+"""Encodings that ``volumes`` decodes. Of several in one presentation context the first in this order is taken:
 uncompressed where the sender can, because nothing can be lost or fail in decoding then."""

@@ -1,88 +1,114 @@
-"""From a C-STORE request to a durable instance, or to the status that says why not.
+"""From an offered instance to a durable one, or to the status that says why not.
 
-Success is answered only when the bytes are synchronised to disk and the index row is committed. The
-statuses are those of ``StoreStatus``.
+``begin`` looks at what the command says, ``Incoming.write`` takes the data set in pieces straight to the spool,
+``check`` scans what has arrived, ``commit`` returns when it is durable. The spool, not the index, knows whether a
+UID is taken; the row follows in a batch (``ledger``). The statuses are those of ``StoreStatus``.
 """
 
-import hashlib
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Protocol
 
+from dicom_node.association.ledger import InstanceIndex, Ledger
+from dicom_node.association.requests import Offer, ReceivedInstance
 from dicom_node.errors import InstanceRefused, StorageCorrupt, StoreStatus
 from dicom_node.headers import facts_from_data_set, is_valid_uid
+from dicom_node.index import Arrival
 from dicom_node.records import InstanceFacts, StoredInstance
-from dicom_node.spool import Spool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReceivedInstance:
-    """One C-STORE request, its data set exactly as it came over the wire."""
-
-    calling_ae: str
-    sop_class_uid: str
-    sop_instance_uid: str
-    context_sop_class_uid: str
-    """Abstract syntax of the presentation context that carried it."""
-    transfer_syntax_uid: str
-    encoded: bytes
-
-
-class InstanceIndex(Protocol):
-    """The part of the index that intake needs (``dicom_node.index.Index``)."""
-
-    def find_instance(self, sop_instance_uid: str) -> StoredInstance | None:
-        """The durable instance of that UID."""
-        ...
-
-    def add_instance(self, instance: StoredInstance, *, received_at: datetime, calling_ae: str) -> str:
-        """Commit a row; returns the SHA-256 that the UID has afterwards."""
-        ...
+from dicom_node.spool import Spool, SpoolWriter
 
 
 class Intake:
-    """Makes instances durable. Called from the thread of every association."""
+    """Makes instances durable. Called from the thread of every association, and from other doors."""
 
     def __init__(self, spool: Spool, index: InstanceIndex) -> None:
         self._spool = spool
-        self._index = index
+        self._ledger = Ledger(index)
 
     def __call__(self, received: ReceivedInstance) -> InstanceFacts:
-        """Returns when the instance is durable. Raises ``InstanceRefused`` and ``ResourceExhausted``."""
-        facts = _checked_facts(received)
-        known = self._index.find_instance(facts.sop_instance_uid)
-        if known is not None:
-            _refuse_other_content(known.sha256, hashlib.sha256(received.encoded).hexdigest())
-            return facts  # a repeat: durable already, also while the disk is full
+        """Take an instance whose data set is in memory. Returns when it is durable.
+
+        Raises ``InstanceRefused`` and ``ResourceExhausted``.
+        """
+        incoming = self.begin(received)
         try:
-            stored = self._spool.store(
-                sop_instance_uid=facts.sop_instance_uid,
-                sop_class_uid=facts.sop_class_uid,
-                transfer_syntax_uid=received.transfer_syntax_uid,
-                encoded=received.encoded,
-            )
-        except StorageCorrupt as error:
-            raise InstanceRefused(StoreStatus.OTHER_CONTENT, "this SOP Instance UID holds other content") from error
-        instance = StoredInstance(facts=facts, path=stored.path, sha256=stored.sha256, size_bytes=stored.size_bytes)
-        held = self._index.add_instance(instance, received_at=datetime.now(UTC), calling_ae=received.calling_ae)
-        _refuse_other_content(held, stored.sha256)  # another association may have been faster
+            incoming.write([memoryview(received.encoded)])
+            facts = incoming.check()
+            incoming.commit()
+        finally:
+            incoming.discard()
         return facts
 
+    def begin(self, offer: Offer) -> "Incoming":
+        """Begin to take an instance. Raises ``InstanceRefused`` and ``ResourceExhausted``."""
+        if not is_valid_uid(offer.sop_instance_uid):
+            raise InstanceRefused(StoreStatus.INVALID_SOP_INSTANCE, "Affected SOP Instance UID is missing or not valid")
+        if offer.sop_class_uid != offer.context_sop_class_uid:
+            raise InstanceRefused(StoreStatus.MISMATCH, "SOP class is not that of the presentation context")
+        self._ledger.require_room()
+        writer = self._spool.begin(
+            sop_instance_uid=offer.sop_instance_uid,
+            sop_class_uid=offer.sop_class_uid,
+            transfer_syntax_uid=offer.transfer_syntax_uid,
+        )
+        return Incoming(offer, writer, self._ledger)
 
-def _refuse_other_content(held: str, received: str) -> None:
-    if held != received:
-        raise InstanceRefused(StoreStatus.OTHER_CONTENT, "this SOP Instance UID holds other content")
+    def flush(self) -> None:
+        """Return when the index shows everything that was accepted before the call. Raises ``ResourceExhausted``."""
+        self._ledger.flush()
+
+    def close(self) -> None:
+        """Bring the index up to date and end; nothing may be taken afterwards."""
+        self._ledger.close()
 
 
-def _checked_facts(received: ReceivedInstance) -> InstanceFacts:
-    """The facts of an instance whose command, context and data set agree. Raises ``InstanceRefused``."""
-    if not is_valid_uid(received.sop_instance_uid):
-        raise InstanceRefused(StoreStatus.INVALID_SOP_INSTANCE, "Affected SOP Instance UID is missing or not valid")
-    if received.sop_class_uid != received.context_sop_class_uid:
-        raise InstanceRefused(StoreStatus.MISMATCH, "SOP class is not that of the presentation context")
-    facts = facts_from_data_set(received.encoded, received.transfer_syntax_uid)
-    if facts.sop_class_uid != received.sop_class_uid:
-        raise InstanceRefused(StoreStatus.MISMATCH, "SOP class of data set and command differ")
-    if facts.sop_instance_uid != received.sop_instance_uid:
-        raise InstanceRefused(StoreStatus.MISMATCH, "SOP instance of data set and command differ")
-    return facts
+class Incoming:
+    """One instance that is arriving. Ends with ``commit`` or ``discard``; used by one thread."""
+
+    def __init__(self, offer: Offer, writer: SpoolWriter, ledger: Ledger) -> None:
+        self._offer = offer
+        self._writer = writer
+        self._ledger = ledger
+        self._facts: InstanceFacts | None = None
+
+    @property
+    def size_bytes(self) -> int:
+        """How much of the data set has arrived."""
+        return self._writer.size_bytes
+
+    def write(self, pieces: Sequence[memoryview]) -> None:
+        """Take a part of the data set; the views are void after the call. Raises ``ResourceExhausted``."""
+        self._writer.write(pieces)
+
+    def check(self) -> InstanceFacts:
+        """Scan the whole data set. Raises ``InstanceRefused``."""
+        try:
+            with self._writer.mapped() as (mapped, start):
+                facts = facts_from_data_set(mapped, self._offer.transfer_syntax_uid, start=start)
+        except StorageCorrupt as error:
+            raise _other_content() from error
+        if facts.sop_class_uid != self._offer.sop_class_uid:
+            raise InstanceRefused(StoreStatus.MISMATCH, "SOP class of data set and command differ")
+        if facts.sop_instance_uid != self._offer.sop_instance_uid:
+            raise InstanceRefused(StoreStatus.MISMATCH, "SOP instance of data set and command differ")
+        self._facts = facts
+        return facts
+
+    def commit(self) -> None:
+        """Make what was checked durable. Raises ``InstanceRefused`` and ``ResourceExhausted``."""
+        assert self._facts is not None, "check first"  # noqa: S101 - a mistake in this package
+        try:
+            stored = self._writer.publish()
+        except StorageCorrupt as error:
+            raise _other_content() from error
+        instance = StoredInstance(
+            facts=self._facts, path=stored.path, sha256=stored.sha256, size_bytes=stored.size_bytes
+        )
+        self._ledger.note(Arrival(instance=instance, received_at=datetime.now(UTC), calling_ae=self._offer.calling_ae))
+
+    def discard(self) -> None:
+        """Leave nothing behind; after ``commit`` nothing happens."""
+        self._writer.discard()
+
+
+def _other_content() -> InstanceRefused:
+    return InstanceRefused(StoreStatus.OTHER_CONTENT, "this SOP Instance UID holds other content")

@@ -1,10 +1,11 @@
 """A little archive for the demonstration: our own Storage SCP in front of a folder. No system package, no database."""
 
 import threading
-from datetime import datetime
+from collections.abc import Sequence
 from pathlib import Path
 
 from dicom_node.association import Intake, StorageScp
+from dicom_node.index import Arrival
 from dicom_node.records import StoredInstance
 from dicom_node.settings import ScpSettings
 from dicom_node.spool import FileSpool
@@ -16,7 +17,8 @@ class Archive:
     def __init__(self, folder: Path, *, ae_title: str) -> None:
         self._held = _Held()
         settings = ScpSettings(ae_title=ae_title, bind="127.0.0.1", port=0)
-        self._scp = StorageScp(settings, Intake(FileSpool(folder), self._held))
+        self._intake = Intake(FileSpool(folder), self._held)
+        self._scp = StorageScp(settings, self._intake)
 
     def __enter__(self) -> "Archive":
         self._scp.start()
@@ -24,6 +26,7 @@ class Archive:
 
     def __exit__(self, *_: object) -> None:
         self._scp.stop()
+        self._intake.close()
 
     @property
     def port(self) -> int:
@@ -32,6 +35,7 @@ class Archive:
 
     def received(self) -> tuple[StoredInstance, ...]:
         """What it has, in the order of arrival."""
+        self._intake.flush()
         return self._held.all()
 
 
@@ -42,12 +46,11 @@ class _Held:
         self._lock = threading.Lock()
         self._instances: dict[str, StoredInstance] = {}
 
-    def find_instance(self, sop_instance_uid: str) -> StoredInstance | None:
-        return self._instances.get(sop_instance_uid)
-
-    def add_instance(self, instance: StoredInstance, *, received_at: datetime, calling_ae: str) -> str:
+    def add_instances(self, arrivals: Sequence[Arrival]) -> Sequence[str]:
         with self._lock:
-            return self._instances.setdefault(instance.facts.sop_instance_uid, instance).sha256
+            for arrival in arrivals:
+                self._instances.setdefault(arrival.instance.facts.sop_instance_uid, arrival.instance)
+        return ()
 
     def all(self) -> tuple[StoredInstance, ...]:
         with self._lock:

@@ -14,7 +14,7 @@ from pydicom.uid import (
 )
 
 from dicom_node.errors import InstanceRefused, StoreStatus
-from dicom_node.headers.elements import Element, ElementWalk, MalformedDataSet
+from dicom_node.headers.elements import Element, ElementWalk, Encoded, MalformedDataSet
 from dicom_node.headers.part10 import EncodedDataSet, data_set_from_wire, open_part10
 from dicom_node.headers.values import Values, text_encoding
 from dicom_node.records import FrameGeometry, InstanceFacts
@@ -72,21 +72,21 @@ _GEOMETRY_GROUPS = frozenset({_PLANE_POSITION, _PLANE_ORIENTATION, _PIXEL_MEASUR
 _GROUPS = _GEOMETRY_GROUPS | {_CT_RECONSTRUCTION, _FRAME_ANATOMY}
 
 
-def read_instance_facts(path: Path) -> InstanceFacts:
-    """The facts of a Part 10 file; its pixel data is not touched.
+def read_instance_facts(path: Path, *, whole: bool = False) -> InstanceFacts:
+    """The facts of a Part 10 file; its pixel data is not touched, unless the ``whole`` file has to be sound.
 
     Raises ``InstanceRefused`` for what is no readable DICOM instance, ``OSError`` where the file cannot be opened.
     """
     with open_part10(path) as data_set:
-        return _facts(data_set, to_end=False)
+        return _facts(data_set, to_end=whole)
 
 
-def facts_from_data_set(encoded: bytes, transfer_syntax_uid: str) -> InstanceFacts:
-    """The facts of a data set as it came over the wire, walked to its end: what is accepted is whole.
+def facts_from_data_set(encoded: Encoded, transfer_syntax_uid: str, *, start: int = 0) -> InstanceFacts:
+    """The facts of the data set ``encoded[start:]`` as it came over the wire, walked to its end.
 
-    Raises ``InstanceRefused``.
+    What is accepted is whole. Raises ``InstanceRefused``.
     """
-    return _facts(data_set_from_wire(encoded, transfer_syntax_uid), to_end=True)
+    return _facts(data_set_from_wire(encoded, transfer_syntax_uid, start=start), to_end=True)
 
 
 def _facts(data_set: EncodedDataSet, *, to_end: bool) -> InstanceFacts:

@@ -59,9 +59,9 @@ def open_part10(path: Path) -> Iterator[EncodedDataSet]:
             yield _data_set(mapped, meta.start, meta.transfer_syntax_uid)
 
 
-def data_set_from_wire(encoded: bytes, transfer_syntax_uid: str) -> EncodedDataSet:
-    """A data set as it came in a C-STORE request. Raises ``InstanceRefused``."""
-    return _data_set(encoded, 0, transfer_syntax_uid)
+def data_set_from_wire(encoded: Encoded, transfer_syntax_uid: str, *, start: int) -> EncodedDataSet:
+    """The data set ``encoded[start:]`` as it came in a C-STORE request. Raises ``InstanceRefused``."""
+    return _data_set(encoded, start, transfer_syntax_uid)
 
 
 def _data_set(encoded: Encoded, start: int, transfer_syntax_uid: str) -> EncodedDataSet:

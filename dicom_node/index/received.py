@@ -4,7 +4,7 @@ A study's first instance opens generation 1. When a job has been made for a gene
 opens the following one, so that late instances get a job of their own (and never change a running one).
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +18,17 @@ from dicom_node.records import InstanceFacts, Series, StoredInstance, StudyState
 _FACTS = TypeAdapter(InstanceFacts)
 OWN_RESULT = 0
 """Generation of an object that we made ourselves and that a PACS routed back: stored, never a reason to work."""
+UIDS_A_QUERY = 500
+"""SQLite takes 32,766 parameters in a statement, older ones 999."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arrival:
+    """An instance that has just become durable."""
+
+    instance: StoredInstance
+    received_at: datetime
+    calling_ae: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,37 +59,45 @@ class Index:
             return frozenset(Path(path) for path in connection.scalars(sa.select(instances.c.path)))
 
     def add_instance(self, instance: StoredInstance, *, received_at: datetime, calling_ae: str) -> str:
-        """Commit a row for an instance that is durable in the spool.
+        """Commit a row for one instance, as ``add_instances`` does for many.
 
         Returns the SHA-256 that the index holds for this UID afterwards: another one than ``instance.sha256``
         means that the UID was taken by other content.
         """
-        facts = instance.facts
+        self.add_instances([Arrival(instance=instance, received_at=received_at, calling_ae=calling_ae)])
+        held = self.find_instance(instance.facts.sop_instance_uid)
+        assert held is not None  # noqa: S101 - rows of instances are never removed
+        return held.sha256
+
+    def add_instances(self, arrivals: Sequence[Arrival]) -> tuple[str, ...]:
+        """Commit rows for instances that are durable in the spool, all or none. A row that is there stays as it is.
+
+        Returns the SOP Instance UIDs whose row there already names other content.
+        """
+        uids = [arrival.instance.facts.sop_instance_uid for arrival in arrivals]
+        contradicted = []
+        fresh: dict[str, Arrival] = {}
         with self._engine.begin() as connection:
-            taken = connection.scalar(
-                sa.select(instances.c.sha256).where(instances.c.sop_instance_uid == facts.sop_instance_uid)
-            )
-            if taken is not None:
-                return str(taken)
-            ours = connection.scalar(
-                sa.select(results.c.job_id).where(results.c.sop_instance_uid == facts.sop_instance_uid)
-            )
-            generation = OWN_RESULT if ours else self._open_generation(connection, facts.study_uid, received_at)
-            connection.execute(
-                instances.insert().values(
-                    sop_instance_uid=facts.sop_instance_uid,
-                    study_uid=facts.study_uid,
-                    series_uid=facts.series_uid,
-                    generation=generation,
-                    facts=_FACTS.dump_json(facts).decode(),
-                    path=str(instance.path),
-                    sha256=instance.sha256,
-                    size_bytes=instance.size_bytes,
-                    received_at=seconds(received_at),
-                    calling_ae=calling_ae,
-                )
-            )
-        return instance.sha256
+            taken = _column_by_uid(connection, instances.c.sop_instance_uid, instances.c.sha256, uids)
+            ours = _column_by_uid(connection, results.c.sop_instance_uid, results.c.job_id, uids)
+            for uid, arrival in zip(uids, arrivals, strict=True):
+                if uid not in taken:
+                    taken[uid] = arrival.instance.sha256
+                    fresh[uid] = arrival
+                elif taken[uid] != arrival.instance.sha256:
+                    contradicted.append(uid)
+            times: dict[str, list[datetime]] = {}
+            for uid, arrival in fresh.items():
+                if uid not in ours:
+                    times.setdefault(arrival.instance.facts.study_uid, []).append(arrival.received_at)
+            opened = {study: self._open_generation(connection, study, min(at), max(at)) for study, at in times.items()}
+            rows = [
+                _row(arrival, OWN_RESULT if uid in ours else opened[arrival.instance.facts.study_uid])
+                for uid, arrival in fresh.items()
+            ]
+            if rows:
+                connection.execute(instances.insert(), rows)
+        return tuple(contradicted)
 
     def receiving(self) -> tuple[StudyProgress, ...]:
         """Studies whose current generation has no job yet."""
@@ -159,7 +178,7 @@ class Index:
         with self._engine.connect() as connection:
             return _by_series(_stored(row) for row in connection.execute(query))
 
-    def _open_generation(self, connection: sa.Connection, study_uid: str, received_at: datetime) -> int:
+    def _open_generation(self, connection: sa.Connection, study_uid: str, first_at: datetime, last_at: datetime) -> int:
         study = connection.execute(studies.select().where(studies.c.study_uid == study_uid)).first()
         if study is None:
             connection.execute(
@@ -168,16 +187,16 @@ class Index:
                     generation=1,
                     state=StudyState.RECEIVING.value,
                     reason="",
-                    first_received_at=seconds(received_at),
-                    last_received_at=seconds(received_at),
+                    first_received_at=seconds(first_at),
+                    last_received_at=seconds(last_at),
                 )
             )
-            add_history(connection, study_uid, received_at, "receiving")
+            add_history(connection, study_uid, first_at, "receiving")
             return 1
         generation = int(study.generation)
         if study.state != StudyState.RECEIVING.value:
             generation += 1
-            add_history(connection, study_uid, received_at, "late_instances", f"generation {generation} opened")
+            add_history(connection, study_uid, first_at, "late_instances", f"generation {generation} opened")
         connection.execute(
             studies.update()
             .where(studies.c.study_uid == study_uid)
@@ -185,7 +204,7 @@ class Index:
                 generation=generation,
                 state=StudyState.RECEIVING.value,
                 reason="",
-                last_received_at=seconds(received_at),
+                last_received_at=seconds(last_at),
             )
         )
         return generation
@@ -208,6 +227,33 @@ def _stored(row: sa.Row[tuple[object, ...]]) -> StoredInstance:
         sha256=row.sha256,
         size_bytes=row.size_bytes,
     )
+
+
+def _row(arrival: Arrival, generation: int) -> dict[str, object]:
+    instance, facts = arrival.instance, arrival.instance.facts
+    return {
+        "sop_instance_uid": facts.sop_instance_uid,
+        "study_uid": facts.study_uid,
+        "series_uid": facts.series_uid,
+        "generation": generation,
+        "facts": _FACTS.dump_json(facts).decode(),
+        "path": str(instance.path),
+        "sha256": instance.sha256,
+        "size_bytes": instance.size_bytes,
+        "received_at": seconds(arrival.received_at),
+        "calling_ae": arrival.calling_ae,
+    }
+
+
+def _column_by_uid(
+    connection: sa.Connection, key: sa.Column[str], value: sa.Column[str], uids: Sequence[str]
+) -> dict[str, str]:
+    """The value of every row whose key is among ``uids``."""
+    found: dict[str, str] = {}
+    for start in range(0, len(uids), UIDS_A_QUERY):
+        query = sa.select(key, value).where(key.in_(uids[start : start + UIDS_A_QUERY]))
+        found.update((str(uid), str(content)) for uid, content in connection.execute(query))
+    return found
 
 
 def _by_series(stored: Iterable[StoredInstance]) -> tuple[Series, ...]:

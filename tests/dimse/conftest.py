@@ -2,10 +2,12 @@
 
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import pytest
 from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian
@@ -28,6 +30,7 @@ class Receiver:
     """A listening node without its back rooms."""
 
     scp: StorageScp
+    intake: Intake
     spool: FileSpool
     index: Index
 
@@ -100,11 +103,14 @@ def slice_uid(number: int) -> str:
 def start_receiver(tmp_path: Path) -> Iterator[Callable[..., Receiver]]:
     running: list[Receiver] = []
 
-    def start(*, minimum_free_bytes: int = 0, **settings: object) -> Receiver:
+    def start(
+        *, minimum_free_bytes: int = 0, parts: Mapping[str, Any] = MappingProxyType({}), **settings: object
+    ) -> Receiver:
         scp_settings = ScpSettings.model_validate({"ae_title": OUR_AE, "bind": "127.0.0.1", "port": 0, **settings})
         spool = FileSpool(tmp_path / "spool", minimum_free_bytes=minimum_free_bytes)
         index = Index(open_database(tmp_path / "node.sqlite"))
-        receiver = Receiver(scp=StorageScp(scp_settings, Intake(spool, index)), spool=spool, index=index)
+        intake = Intake(spool, index)
+        receiver = Receiver(scp=StorageScp(scp_settings, intake, **parts), intake=intake, spool=spool, index=index)
         receiver.scp.start()
         running.append(receiver)
         return receiver
@@ -112,6 +118,7 @@ def start_receiver(tmp_path: Path) -> Iterator[Callable[..., Receiver]]:
     yield start
     for receiver in running:
         receiver.scp.stop()
+        receiver.intake.close()
 
 
 @pytest.fixture

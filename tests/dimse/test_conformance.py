@@ -18,7 +18,7 @@ from pynetdicom.pdu_primitives import (
     UserIdentityNegotiation,
 )
 
-from dicom_node.association.server import VERIFICATION
+from dicom_node.association.contexts import VERIFICATION
 from dicom_node.commands.statement import conformance_statement
 from dicom_node.delivery import DimseDestination
 from dicom_node.records import ResultKind

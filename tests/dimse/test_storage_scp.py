@@ -20,6 +20,7 @@ from pydicom.uid import (
 from pynetdicom.association import Association
 from pynetdicom.dsutils import split_dataset
 
+from dicom_node.association.recovery import index_unlisted
 from dicom_node.index import Index, open_database
 from dicom_node.spool import FileSpool
 from tests.dimse.conftest import OUR_AE, Receiver, Sender, encoded_slice, slice_uid
@@ -65,6 +66,7 @@ def test_every_transfer_syntax_is_kept_byte_for_byte(receiver: Receiver, connect
         first = uid not in sent or sent[uid] == encoded
         assert (answer.status == 0) == first, (path.name, answer)
         sent.setdefault(uid, encoded)
+        receiver.intake.flush()
         held = receiver.index.find_instance(uid)
         assert held is not None
         assert held.sha256 == hashlib.sha256(sent[uid]).hexdigest()
@@ -296,6 +298,7 @@ def test_nothing_acknowledged_is_lost_when_the_receiver_is_killed(tmp_path: Path
         process.stdout.close()
     spool, index = FileSpool(tmp_path / "spool"), Index(open_database(tmp_path / "node.sqlite"))
     spool.sweep()
+    index_unlisted(spool, index)
     held = {hashlib.sha256(path.read_bytes()[split_dataset(path)[1] :]).hexdigest() for path in spool.paths()}
     assert acknowledged
     for number in acknowledged:

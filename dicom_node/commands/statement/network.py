@@ -2,7 +2,7 @@
 
 from itertools import pairwise
 
-from dicom_node.association import contexts, policy, server
+from dicom_node.association import association, commands, contexts, places, policy
 from dicom_node.commands.statement.markdown import bullets, hexadecimal, section, subsection, table, uid_name
 from dicom_node.commands.statement.settings_table import default, settings_table
 from dicom_node.delivery import dimse, folder, status
@@ -23,7 +23,7 @@ def overview() -> str:
     """What the node is, and its services in one table."""
     made = [str(builder.sop_class_uid) for builder in BUILDERS]
     taken = [str(uid) for uid in (*contexts.ANALYSED_CLASSES, *contexts.STORED_CLASSES)]
-    rows = [[uid_name(server.VERIFICATION), server.VERIFICATION, "yes", "yes", "answered, and asked by `echo`"]]
+    rows = [[uid_name(contexts.VERIFICATION), contexts.VERIFICATION, "yes", "yes", "answered, and asked by `echo`"]]
     for uid in dict.fromkeys([*taken, *made]):
         use = "analysed" if uid in contexts.ANALYSED_CLASSES else "stored" if uid in taken else ""
         rows.append(
@@ -74,20 +74,34 @@ def acceptance() -> str:
             *_rejection(*user, policy.RejectReason.CALLING_AE_NOT_RECOGNISED),
         ],
         [
-            f"more than `maximum_associations` ({default(ScpSettings, 'maximum_associations')}) at once",
+            f"more than `maximum_associations` ({default(ScpSettings, 'maximum_associations')}) at once, or more than "
+            f"`maximum_associations_per_peer` ({default(ScpSettings, 'maximum_associations_per_peer')}) of one AE "
+            "title at one address",
             *_rejection(*policy.LOCAL_LIMIT_EXCEEDED),
         ],
+        [
+            "the application context name is not that of DICOM",
+            *_rejection(*association.APPLICATION_CONTEXT_NOT_SUPPORTED),
+        ],
+        ["bit 0 of the protocol version is not set", *_rejection(*association.VERSION_NOT_SUPPORTED)],
     ]
     return section(
         "Association acceptance",
         "AE titles compare upper and lower case apart, without leading and trailing spaces (PS3.5 section 6.2).",
         table(["rejected because", "result", "source", "reason"], rows),
         bullets(
-            f"The association request must be complete {_seconds('association_timeout_s')} after the TCP connection; "
-            "else the connection is closed.",
-            f"An association that is silent for {_seconds('network_timeout_s')} is aborted.",
-            "A message in a presentation context that was not accepted aborts the association.",
-            "The number of associations that one peer may open is not limited below the limit for all.",
+            f"The association request must be complete {_seconds('association_timeout_s')} after the TCP connection, "
+            f"the TLS handshake included, and hold at most {association.MAXIMUM_REQUEST_BYTES // 1024} KiB; else the "
+            "connection is closed.",
+            f"An association that is silent between messages for {_seconds('network_timeout_s')}, or within a message "
+            f"for {_seconds('transfer_timeout_s')}, is aborted; so is one that takes longer than the latter for one "
+            "PDU or for reading a response.",
+            "Aborted with source 2 (service provider) are associations that break PS3.8: a PDU longer than the maximum "
+            "announced, of an unknown type (reason 1) or at the wrong time (reason 2); a message in a presentation "
+            "context that was not accepted; a command set that cannot be read. Time-outs and the end of the node abort "
+            "with source 0.",
+            f"{places.MAXIMUM_WAITING} connections without association are held; beyond them, the oldest one of the "
+            "address that has the most is closed. They take no places of associations.",
         ),
     )
 
@@ -103,7 +117,7 @@ def _accepted() -> str:
         "Every storage SOP class that the overview marks SCP, in each of these transfer syntaxes. Of several in one "
         "presentation context the first in this order is taken.",
         table(["transfer syntax", "UID"], [[uid_name(uid), str(uid)] for uid in contexts.TRANSFER_SYNTAXES]),
-        f"{uid_name(server.VERIFICATION)} in the first {len(contexts.UNCOMPRESSED)} of them. Other SOP classes are "
+        f"{uid_name(contexts.VERIFICATION)} in the first {len(contexts.UNCOMPRESSED)} of them. Other SOP classes are "
         "answered with result 3, other transfer syntaxes with result 4 (PS3.8 table 9-18).",
     )
 
@@ -112,7 +126,7 @@ def _statuses() -> str:
     return subsection(
         "Statuses answered to C-STORE",
         table(["status", "meaning"], [[hexadecimal(one), one.meaning] for one in StoreStatus]),
-        f"Every failure carries an Error Comment (0000,0902) of at most {server.COMMENT_CHARACTERS} characters, "
+        f"Every failure carries an Error Comment (0000,0902) of at most {commands.COMMENT_CHARACTERS} characters, "
         "without patient identifiers. The association goes on.",
     )
 
@@ -125,6 +139,9 @@ def _behaviour() -> str:
             "signatures included; nothing is coerced, nothing is converted.",
             "Success is answered when the instance is durable. The same instance again is answered success and kept "
             "once.",
+            "A request without Message ID, or without its data set, is answered 0212; an operation that its "
+            "presentation context does not have, 0211. C-CANCEL is ignored. Requests that are sent ahead "
+            "are answered one after the other.",
             f"Limits of a data set: {elements.MAXIMUM_ELEMENTS:,} elements and items, {elements.MAXIMUM_DEPTH} nested "
             f"sequences and items, {facts.MAXIMUM_FRAMES:,} frames, "
             f"{part10.MAXIMUM_INFLATED_BYTES // 2**20} MiB where it comes deflated.",
@@ -148,7 +165,7 @@ def storage_scu() -> str:
             "Presentation contexts proposed",
             table(["SOP class", "UID", "transfer syntax", "UID"], proposed),
             "One association an attempt, with a presentation context for each line whose object is to be sent. "
-            f"`dicom-node echo` proposes {uid_name(server.VERIFICATION)} in Implicit VR Little Endian. "
+            f"`dicom-node echo` proposes {uid_name(contexts.VERIFICATION)} in Implicit VR Little Endian. "
             "`dicom-node send` proposes what the files of a folder hold, in their own transfer syntax, at most "
             f"{folder.PAIRS_AN_ASSOCIATION} kinds an association.",
         ),

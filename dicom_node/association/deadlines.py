@@ -1,0 +1,82 @@
+"""Deadlines of blocking threads, kept by one thread that waits for all of them.
+
+A socket timeout bounds one read; a peer that sends a byte now and then never meets it. So each association says until
+when it must be done with what it waits for, blocks without a timeout, and is woken by ``Watchdog`` when it is late: by
+shutting its socket down. An association that waits costs no processor time, and the watchdog looks up four times
+a second.
+"""
+
+import threading
+import time
+from typing import Protocol
+
+TICK_S = 0.25
+"""A deadline is kept to that."""
+NEVER = float("inf")
+
+
+class Deadline:
+    """Until when its owner may wait. Set by the owner's thread, read by the watchdog's."""
+
+    __slots__ = ("at",)
+
+    def __init__(self) -> None:
+        self.at = NEVER
+
+    def within(self, seconds: float) -> None:
+        """From now on."""
+        self.at = time.monotonic() + seconds
+
+    def off(self) -> None:
+        """The owner waits for nobody but the machine itself."""
+        self.at = NEVER
+
+
+class Watched(Protocol):
+    """Something that waits for a peer."""
+
+    @property
+    def deadline(self) -> Deadline:
+        """Until when."""
+        ...
+
+    def evict(self) -> None:
+        """End the wait of its thread. Called from the watchdog's thread, more than once if need be."""
+        ...
+
+
+class Watchdog:
+    """One thread for all associations of a server."""
+
+    def __init__(self) -> None:
+        self._watched: dict[int, Watched] = {}
+        self._lock = threading.Lock()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="deadlines", daemon=True)
+
+    def start(self) -> None:
+        """Begin to watch."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End; what is still watched is left alone."""
+        self._stopping.set()
+        self._thread.join()
+
+    def add(self, watched: Watched) -> None:
+        """Watch it until it is removed."""
+        with self._lock:
+            self._watched[id(watched)] = watched
+
+    def remove(self, watched: Watched) -> None:
+        """Its socket may be closed after this: nobody else touches it any more."""
+        with self._lock:
+            self._watched.pop(id(watched), None)
+
+    def _run(self) -> None:
+        while not self._stopping.wait(TICK_S):
+            now = time.monotonic()
+            with self._lock:  # held while evicting: a descriptor that was closed may belong to somebody else by now
+                for watched in self._watched.values():
+                    if watched.deadline.at < now:
+                        watched.evict()

@@ -1,0 +1,166 @@
+"""One instance on its way into ``files.FileSpool``: a new file, or bytes that are held against a file that is there."""
+
+import errno
+import hashlib
+import mmap
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from dicom_node.errors import ResourceExhausted, StorageCorrupt
+from dicom_node.spool.base import Stored
+from dicom_node.spool.part10 import data_set_offset
+
+TEMPORARY = ".part"
+ROOM_CHECK_BYTES = 64 * 1024 * 1024
+"""Free space is looked at again whenever that much more of an instance has come."""
+COMPARE_BYTES = 1024 * 1024
+_FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT)
+_CLOSED = -1
+
+
+class NewFile:
+    """Implements ``SpoolWriter`` for an instance that the spool does not have yet."""
+
+    def __init__(
+        self, path: str, temporary: str, *, head: bytes, require_room: Callable[[], None], synchronise: bool
+    ) -> None:
+        self._path = path
+        self._temporary = temporary
+        self._head = head
+        self._require_room = require_room
+        self._synchronise = synchronise
+        self._digest = hashlib.sha256()
+        self._size = 0
+        self._check_room_at = ROOM_CHECK_BYTES
+        with _full_disk_told():
+            self._descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
+            self._append([memoryview(head)])
+
+    @property
+    def size_bytes(self) -> int:
+        """See ``SpoolWriter``."""
+        return self._size
+
+    def write(self, pieces: Sequence[memoryview]) -> None:
+        """See ``SpoolWriter``."""
+        with _full_disk_told():
+            self._size += self._append(pieces)
+        for piece in pieces:
+            self._digest.update(piece)
+        if self._size >= self._check_room_at:
+            self._check_room_at = self._size + ROOM_CHECK_BYTES
+            self._require_room()
+
+    @contextmanager
+    def mapped(self) -> Iterator[tuple[mmap.mmap, int]]:
+        """See ``SpoolWriter``."""
+        with mmap.mmap(self._descriptor, 0, access=mmap.ACCESS_READ) as mapped:
+            yield mapped, len(self._head)
+
+    def publish(self) -> Stored:
+        """See ``SpoolWriter``."""
+        stored = Stored(path=Path(self._path), sha256=self._digest.hexdigest(), size_bytes=self._size)
+        try:
+            with _full_disk_told():
+                os.link(self._temporary, self._path)
+                if self._synchronise:
+                    os.fsync(self._descriptor)
+        except FileExistsError:
+            # Another association was faster. What is in that file counts; it may not be durable yet.
+            _require_same(self._descriptor, len(self._head), stored.path)
+        finally:
+            self.discard()
+        return stored
+
+    def discard(self) -> None:
+        """See ``SpoolWriter``."""
+        if self._descriptor != _CLOSED:
+            os.close(self._descriptor)
+            self._descriptor = _CLOSED
+            os.unlink(self._temporary)  # noqa: PTH108 - once for every instance
+
+    def _append(self, pieces: Sequence[memoryview]) -> int:
+        total = sum(map(len, pieces))
+        written = os.writev(self._descriptor, pieces)
+        if written < total:  # a disk that is about to be full, or more than the kernel takes at once
+            rest = b"".join(pieces)
+            while written < total:
+                written += os.write(self._descriptor, rest[written:])
+        return total
+
+
+class RepeatedFile:
+    """Implements ``SpoolWriter`` for an instance that the spool has: nothing is written, the bytes must be the same."""
+
+    def __init__(self, path: Path, *, describe: Callable[[Path], Stored]) -> None:
+        self._path = path
+        self._describe = describe
+        self._same = True
+        self._size = 0
+        self._file = path.open("rb")
+        self._start = data_set_offset(self._file)
+        self._file.seek(self._start)
+
+    @property
+    def size_bytes(self) -> int:
+        """See ``SpoolWriter``."""
+        return self._size
+
+    def write(self, pieces: Sequence[memoryview]) -> None:
+        """See ``SpoolWriter``; here: compare."""
+        for piece in pieces:
+            self._size += len(piece)
+            self._same = self._same and self._file.read(len(piece)) == piece
+
+    @contextmanager
+    def mapped(self) -> Iterator[tuple[mmap.mmap, int]]:
+        """See ``SpoolWriter``; here: the file that is there, where the bytes are its own."""
+        self._require_same()
+        with mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+            yield mapped, self._start
+
+    def publish(self) -> Stored:
+        """See ``SpoolWriter``."""
+        try:
+            self._require_same()
+            os.fsync(self._file.fileno())  # whoever brought it first may still be waiting for that
+            return self._describe(self._path)
+        finally:
+            self.discard()
+
+    def discard(self) -> None:
+        """See ``SpoolWriter``."""
+        self._file.close()
+
+    def _require_same(self) -> None:
+        if not self._same or self._start + self._size != os.fstat(self._file.fileno()).st_size:
+            raise _other_content(self._path)
+
+
+def _require_same(descriptor: int, start: int, path: Path) -> None:
+    """Hold what was received against the file that has its name by now, and make that durable."""
+    with path.open("rb") as held, os.fdopen(os.dup(descriptor), "rb") as received:
+        held.seek(data_set_offset(held))
+        received.seek(start)
+        while block := received.read(COMPARE_BYTES):
+            if held.read(len(block)) != block:
+                raise _other_content(path)
+        if held.read(1):
+            raise _other_content(path)
+        os.fsync(held.fileno())
+
+
+def _other_content(path: Path) -> StorageCorrupt:
+    return StorageCorrupt(f"spool file {path.name} holds other content than the instance that now has its UID")
+
+
+@contextmanager
+def _full_disk_told() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL_ERRORS:
+            raise ResourceExhausted("the disk of the spool is full") from error
+        raise

@@ -5,6 +5,7 @@ import click
 from dicom_node.commands.build_plan import build_plan
 from dicom_node.commands.configuration import check_config, echo
 from dicom_node.commands.conformance import conformance
+from dicom_node.commands.export_model import export
 from dicom_node.commands.figures import evaluate, restate, verify
 from dicom_node.commands.infer import infer
 from dicom_node.commands.model_configs import configs
@@ -30,7 +31,7 @@ def main() -> None:
 for command in (serve, infer, points, phantom, send, receive, echo, studies, study, retry, check_config, conformance):
     main.add_command(command)
 main.add_command(models)
-for command in (verify, evaluate, restate, train, import_weights, compare, transfer, configs, build_plan):
+for command in (verify, evaluate, restate, train, import_weights, compare, transfer, configs, export, build_plan):
     models.add_command(command)
 
 if __name__ == "__main__":

@@ -1,20 +1,20 @@
-"""The gate of ``dicom-node models verify --engines``: does every engine answer the same as single precision?"""
+"""The gate of ``dicom-node models verify --engines``: does every engine answer the same as single precision?
+
+The reference is the network in PyTorch, float32, rebuilt from the weights in the shipped graph; where PyTorch is not
+installed it is OpenVINO in float32. Every line says which.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from dicom_node.commands.options import UsageFailure, engine_overrides
+from dicom_node.commands.parity_inputs import ParityInputs, Run, patient_inputs, phantom_inputs
 from dicom_node.settings import EngineSettings
 from inference.engines.base import Engine, EngineError
 from inference.engines.output_parity import outputs_agree
-from inference.model import ModelSpec, Tensors
-from inference.models import InfectionUnet, LungsUnet, PeClassifier, PeDetector
-from inference.models.angiogram_preparation import field_around, prepared_slices
-from inference.models.slice_preparation import INPUT, OUTPUT
 
-PHANTOM_SEED = 41
-PHANTOM_SLICES = 8
-PHANTOM_SIZE_PX = 256
+TORCH, OPENVINO = "torch float32", "OpenVINO float32"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,27 +23,56 @@ class Comparison:
 
     model: str
     engine: str
+    reference: str
+    of: str
     said: str
     fault: bool
 
 
-def compare_engines(engines: str, settings: EngineSettings) -> Iterator[Comparison]:
-    """Every model on every engine of ``engines`` (``embedded,triton=HOST:PORT``), on a phantom, one after the other.
+def compare_engines(engines: str, settings: EngineSettings, *, data: Path | None = None) -> Iterator[Comparison]:
+    """Every model on every engine of ``engines`` (``embedded,triton=HOST:PORT``), one after the other.
 
-    Models whose weights are not there are left out. Raises ``UsageFailure`` for engines that are none.
+    On a phantom, and where ``data`` is given also on slices of the labelled patients there. Models whose weights are
+    not there are left out. Raises ``UsageFailure`` for engines that are none and data that holds no patient.
     """
     from dicom_node.app import make_engine
-    from inference.engines.embedded import EmbeddedEngine
 
     named = {text: engine_settings(text, settings) for text in engines_in(engines)}
-    reference = EmbeddedEngine(repository=settings.repository, single_precision=True)
-    given = phantom_inputs(reference)
+    reference, said_of_it = float32_reference(settings.repository)
+    given = gate_inputs(reference, data)
     for text, chosen in named.items():
         engine = make_engine(chosen)
-        for spec, inputs in given:
-            if (settings.repository / spec.name / spec.version / "model.onnx").exists():
-                yield _compared(spec, text, engine, reference, inputs)
+        for one in given:
+            if (settings.repository / one.spec.name / one.spec.version / "model.onnx").exists():
+                said, fault = _compared(one, engine, reference)
+                yield Comparison(
+                    model=one.spec.name, engine=text, reference=said_of_it, of=one.of, said=said, fault=fault
+                )
         engine.close()
+
+
+def float32_reference(repository: Path) -> tuple[Run, str]:
+    """What runs the models of a repository in float32, and its name."""
+    try:
+        from inference.training.served_networks import TorchReference
+    except ModuleNotFoundError:
+        from inference.engines.embedded import EmbeddedEngine
+
+        return EmbeddedEngine(repository=repository, single_precision=True).run, OPENVINO
+    return TorchReference(repository).run, TORCH
+
+
+def gate_inputs(reference: Run, data: Path | None) -> list[ParityInputs]:
+    """What is compared. Raises ``UsageFailure`` for data that holds no patient."""
+    from dicom_node.commands.labelled_studies import ALL_READERS
+
+    given = phantom_inputs(reference)
+    if data is not None:
+        try:
+            given += patient_inputs(reference, data, ALL_READERS)
+        except ValueError as error:
+            raise UsageFailure(str(error)) from error
+    return given
 
 
 def engines_in(text: str) -> list[str]:
@@ -68,28 +97,11 @@ def engine_settings(text: str, settings: EngineSettings) -> EngineSettings:
         raise UsageFailure(f"--engines {text}: {error}") from error
 
 
-def phantom_inputs(reference: Engine) -> list[tuple[ModelSpec, Tensors]]:
-    """Inputs of every model, from a chest CT and an angiogram that are generated. Raises ``EngineError``."""
-    from inference.phantoms import chest_ct
-    from inference.phantoms.ctpa import ctpa
-
-    lungs, infection, classifier, detector = LungsUnet(), InfectionUnet(), PeClassifier(), PeDetector()
-    given = lungs.prepare(chest_ct(seed=PHANTOM_SEED, slices=PHANTOM_SLICES, size_px=PHANTOM_SIZE_PX).volume)
-    found = reference.run(lungs.spec, given)[OUTPUT.name] > 0
-    angiogram = ctpa(seed=PHANTOM_SEED, slices=PHANTOM_SLICES, size_px=PHANTOM_SIZE_PX)
-    field = field_around(angiogram.left_lung | angiogram.right_lung, pixel_xy_mm=angiogram.volume.spacing_xyz_mm[:2])
-    pictures = prepared_slices(angiogram.volume, field, slice(0, PHANTOM_SLICES))
-    return [
-        (lungs.spec, given),
-        (infection.spec, infection.prepare(given[INPUT.name], found)),
-        (classifier.spec, classifier.prepare(pictures)),
-        (detector.spec, detector.prepare(pictures)),
-    ]
-
-
-def _compared(spec: ModelSpec, engine_text: str, engine: Engine, reference: Engine, given: Tensors) -> Comparison:
+def _compared(given: ParityInputs, engine: Engine, reference: Run) -> tuple[str, bool]:
+    """How far the engine agrees, and whether that is a fault."""
     try:
-        parity = outputs_agree(spec, reference.run(spec, given), engine.run(spec, given))
+        expected = reference(given.spec, given.inputs)
+        parity = outputs_agree(given.spec, expected, engine.run(given.spec, given.inputs), masks=given.masks)
     except EngineError as error:
-        return Comparison(model=spec.name, engine=engine_text, said=str(error), fault=True)
-    return Comparison(model=spec.name, engine=engine_text, said=parity.said, fault=not parity.holds)
+        return str(error), True
+    return parity.said, not parity.holds

@@ -6,12 +6,13 @@ An output's kind is read off its specification, so that a new model of a known k
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.engines.parity import SMALLEST_DICE, MaskParity
+from inference.engines.parity import LARGEST_DISAGREEMENT, SMALLEST_DICE, MaskParity
 from inference.model import ModelSpec, Tensors, TensorSpec
 
 LARGEST_PROBABILITY_CHANGE = 0.01
@@ -21,6 +22,8 @@ SCORE_THAT_COUNTS = 0.1
 """Boxes below are noise that no pipeline looks at; the limit of a score's change lies around it."""
 BOX = 5
 """Left, top, right, bottom, score."""
+SMALLEST_DICE_OF_INTEGERS = 0.99
+"""Of graphs that compute in 8-bit integers."""
 
 Floats = NDArray[np.floating[Any]]
 
@@ -34,6 +37,19 @@ class OutputKind(Enum):
     """Floats (n, classes): no class changes by more than the limit, and none becomes another's."""
     BOXES = "boxes"
     """Floats (n, boxes, 5): every box that counts has its like."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MaskLimits:
+    """What masks are held to. Those of patients to both; those of phantoms to Dice alone, because a phantom holds
+    several times as much rim of lesions as a patient, and labels differ on rims."""
+
+    dice: float = SMALLEST_DICE
+    disagreement: float | None = None
+
+
+PHANTOM_MASKS = MaskLimits()
+PATIENT_MASKS = MaskLimits(disagreement=LARGEST_DISAGREEMENT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,10 +76,12 @@ def holds_probabilities(tensor: TensorSpec) -> bool:
     return tensor.dtype.startswith("float") and len(tensor.shape) == 1
 
 
-def outputs_agree(spec: ModelSpec, expected: Tensors, found: Tensors) -> OutputParity:
+def outputs_agree(
+    spec: ModelSpec, expected: Tensors, found: Tensors, *, masks: MaskLimits = PHANTOM_MASKS
+) -> OutputParity:
     """All outputs of a model together. Raises ``ValueError`` for an output without limits."""
     compare: dict[OutputKind, Callable[[Any, Any], OutputParity]] = {
-        OutputKind.LABELS: labels,
+        OutputKind.LABELS: partial(labels, limits=masks),
         OutputKind.PROBABILITIES: probabilities,
         OutputKind.BOXES: boxes,
     }
@@ -71,12 +89,16 @@ def outputs_agree(spec: ModelSpec, expected: Tensors, found: Tensors) -> OutputP
     return OutputParity(said="; ".join(one.said for one in compared), holds=all(one.holds for one in compared))
 
 
-def labels(expected: NDArray[np.uint8], found: NDArray[np.uint8]) -> OutputParity:
-    """By Dice alone: a phantom holds several times as much rim of lesions as a patient, and labels differ on rims."""
+def labels(
+    expected: NDArray[np.uint8], found: NDArray[np.uint8], *, limits: MaskLimits = PHANTOM_MASKS
+) -> OutputParity:
+    """Labels of any equal shape."""
     parity = MaskParity.of(expected, found)
+    differs = limits.disagreement is not None and parity.disagreement > limits.disagreement
+    limit = "" if limits.disagreement is None else f" (limit {limits.disagreement:.0e})"
     return OutputParity(
-        said=f"Dice {parity.dice:.4f}, {parity.disagreement:.1e} of the labels differ",
-        holds=parity.dice >= SMALLEST_DICE,
+        said=f"Dice {parity.dice:.4f} (limit {limits.dice}), {parity.disagreement:.1e}{limit} of the labels differ",
+        holds=parity.dice >= limits.dice and not differs,
     )
 
 
@@ -85,7 +107,8 @@ def probabilities(expected: Floats, found: Floats) -> OutputParity:
     change = float(np.abs(expected - found).max(initial=0.0))
     flips = int(np.count_nonzero(expected.argmax(axis=1) != found.argmax(axis=1)))
     return OutputParity(
-        said=f"probabilities differ by {change:.4f} at most, {flips} of {len(expected)} change sides",
+        said=f"probabilities differ by {change:.4f} at most (limit {LARGEST_PROBABILITY_CHANGE}), {flips} of "
+        f"{len(expected)} change sides (limit 0)",
         holds=change <= LARGEST_PROBABILITY_CHANGE and flips == 0,
     )
 
@@ -102,7 +125,8 @@ def boxes(expected: Floats, found: Floats) -> OutputParity:
                 changes.append(abs(float(box[4] - those[like, 4])))
     compared = len(ious) - 1
     return OutputParity(
-        said=f"{compared} boxes overlap their like by {min(ious):.3f} at least, scores differ by {max(changes):.4f}",
+        said=f"{compared} boxes overlap their like by {min(ious):.3f} at least (limit {SMALLEST_BOX_IOU}), scores "
+        f"differ by {max(changes):.4f} (limit {LARGEST_SCORE_CHANGE})",
         holds=min(ious) >= SMALLEST_BOX_IOU and max(changes) <= LARGEST_SCORE_CHANGE,
     )
 

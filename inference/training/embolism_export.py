@@ -5,14 +5,13 @@ Opset 20, dynamic batch, no data-dependent shape; decoding and suppression are i
 
 from pathlib import Path
 
-import onnx
 import torch
 from torch import Tensor, nn
 
 from inference.model import ModelSpec
 from inference.models.pe_detector import BOXES
 from inference.networks.yolov4_boxes import Anchors, decode, suppressed
-from inference.training.export import OPSET, store_in_half_precision
+from inference.training.export import exported, save_graph, store_in_half_precision
 
 CANDIDATES, OVERLAP = 96, 0.45
 """Of the suppression: boxes looked at, largest overlap of two that are kept."""
@@ -46,21 +45,6 @@ class ServedClassifier(nn.Module):
 
 def export_embolism_model(served: nn.Module, *, spec: ModelSpec, target: Path) -> None:
     """Write the graph."""
-    (given,), (made,) = spec.inputs, spec.outputs
-    target.parent.mkdir(parents=True, exist_ok=True)
-    torch.onnx.export(
-        served.eval(),
-        (torch.zeros(2, *given.shape, dtype=getattr(torch, given.dtype)),),
-        str(target),
-        dynamo=True,
-        opset_version=OPSET,
-        input_names=[given.name],
-        output_names=[made.name],
-        dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=1024)},),
-        external_data=False,
-        verbose=False,
-    )
-    model = onnx.load(target)
+    model = exported(served, spec)
     store_in_half_precision(model)
-    onnx.checker.check_model(model)
-    onnx.save(model, target)
+    save_graph(model, target)

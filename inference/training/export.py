@@ -1,8 +1,8 @@
-"""From trained U-Nets to the graph that engines serve: grey levels (and lungs) in, labels out, everything else inside.
+"""From served torch modules to the graphs that engines serve; and the module of the U-Nets.
 
-Opset 20 by torch's dynamo exporter, dynamic batch, no data-dependent operator. The threshold is part of the graph: it
-is chosen on validation pictures once and for all, not at run time. The tensor before the threshold is called
-``probability``, so that evaluation can look at it.
+Opset 20 by torch's dynamo exporter, dynamic batch, no data-dependent operator. U-Nets take grey levels (and lungs) and
+give labels, everything else is inside: the threshold too, which is chosen on validation pictures once and for all, not
+at run time. The tensor before it is called ``probability``, so that evaluation can look at it.
 """
 
 from collections.abc import Sequence
@@ -23,6 +23,12 @@ OPSET = 20
 PROBABILITY = "probability"
 SMALLEST_HALVED = 1024
 """Numbers in a tensor of weights that is worth storing in half precision."""
+HALVED = "_half"
+"""Ends the name of such a tensor."""
+DATA_DEPENDENT = frozenset(
+    ("NonZero", "NonMaxSuppression", "Compress", "Unique", "Loop", "If", "Scan", "SequenceAt", "SplitToSequence")
+)
+"""Operators whose output shapes or whose course hang on the data: no plan with a fixed memory can be built for them."""
 
 
 class ServedUnet(nn.Module):
@@ -73,27 +79,44 @@ def export_onnx(
 ) -> ServedUnet:
     """Write the graph and return the torch module that it must equal."""
     served = ServedUnet([(recipe, network.to("cpu").float()) for recipe, network in members], threshold).eval()
-    (made,) = spec.outputs
-    target.parent.mkdir(parents=True, exist_ok=True)
+    model = exported(served, spec)
+    store_in_half_precision(model)
+    save_graph(model, target)
+    return served
+
+
+def exported(served: nn.Module, spec: ModelSpec) -> onnx.ModelProto:
+    """The graph of a served module, in the precision of its parts, with the tensors that ``spec`` names.
+
+    Raises ``ValueError`` where the exporter made an operator of ``DATA_DEPENDENT``.
+    """
     batch = torch.export.Dim("batch", min=1, max=1024)
-    torch.onnx.export(
-        served,
+    program = torch.onnx.export(
+        served.eval(),
         tuple(torch.zeros(2, *given.shape, dtype=getattr(torch, given.dtype)) for given in spec.inputs),
-        str(target),
         dynamo=True,
         opset_version=OPSET,
         input_names=[given.name for given in spec.inputs],
-        output_names=[made.name],
+        output_names=[made.name for made in spec.outputs],
         dynamic_shapes=tuple({0: batch} for _ in spec.inputs),
-        external_data=False,
         verbose=False,
     )
-    model = onnx.load(target)
-    _name_probability(model)
-    store_in_half_precision(model)
+    if program is None:
+        raise ValueError(f"{spec.name}: torch made no graph")
+    model: onnx.ModelProto = onnx.load_from_string(program.model_proto.SerializeToString())
+    found = sorted({node.op_type for node in model.graph.node} & DATA_DEPENDENT)
+    if found:
+        raise ValueError(f"{spec.name}: the graph hangs on its data ({', '.join(found)}), which TensorRT cannot plan")
+    if isinstance(served, ServedUnet):
+        _name_probability(model)
+    return model
+
+
+def save_graph(model: onnx.ModelProto, target: Path) -> None:
+    """Write a graph that ONNX's own checker takes."""
     onnx.checker.check_model(model)
+    target.parent.mkdir(parents=True, exist_ok=True)
     onnx.save(model, target)
-    return served
 
 
 def _name_probability(model: onnx.ModelProto) -> None:
@@ -121,7 +144,7 @@ def store_in_half_precision(model: onnx.ModelProto) -> None:
             continue
         name = weights.name
         halved = numpy_helper.to_array(weights).astype(np.float16)
-        weights.CopyFrom(numpy_helper.from_array(halved, name=f"{name}_half"))
+        weights.CopyFrom(numpy_helper.from_array(halved, name=f"{name}{HALVED}"))
         casts.append(helper.make_node("Cast", [weights.name], [name], to=onnx.TensorProto.FLOAT))
     nodes = list(model.graph.node)
     del model.graph.node[:]

@@ -78,14 +78,14 @@ def measure_case(model: Model, engine: Engine, case: Case, scores: Scores | None
     """One patient."""
     rows, columns = case.slices.shape[1:]
     truth = case.palette >= _lowest_of_palette(model)
-    inputs = model_inputs(model, engine, _prepared(case))
+    inputs = model_inputs(model, engine, prepared_case(case))
     labels = engine.run(model.spec, inputs)[OUTPUT.name]
     marked = labels_enlarged((labels > 0).astype(np.uint8), rows=rows, columns=columns).view(np.bool_)
     histogram = None if scores is None else _histogram(scores.probability(model.spec, inputs), truth)
     return PatientMeasurement(overlap=Overlap.of(marked, truth), histogram=histogram)
 
 
-def _prepared(case: Case) -> NDArray[np.float16]:
+def prepared_case(case: Case) -> NDArray[np.float16]:
     """Slices as the models' input (n, 1, 256, 256)."""
     if case.in_hounsfield_units:
         return prepare_slices(case.slices.astype(np.int16, copy=False))

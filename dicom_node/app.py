@@ -9,8 +9,10 @@ from pathlib import Path
 import structlog
 
 from dicom_node.association import Intake, StorageScp
+from dicom_node.association.auditing import AssociationAudit
 from dicom_node.association.folder_intake import FileOutcome, receive_folder
 from dicom_node.association.recovery import index_unlisted
+from dicom_node.audit import AuditFiles, AuditTrail, Sink, Syslog
 from dicom_node.delivery import DimseDestination
 from dicom_node.errors import SettingsError, StorageCorrupt
 from dicom_node.flow.analysis import Analyst
@@ -20,11 +22,13 @@ from dicom_node.flow.durable import Durable, WorkQueue
 from dicom_node.flow.process import Processor
 from dicom_node.flow.reconcile import Reconciler
 from dicom_node.flow.retry import retry_study
+from dicom_node.flow.transfer_audit import TransferAudit
 from dicom_node.index import Index, JobTable, Overview, open_database
 from dicom_node.routing import load_rules
 from dicom_node.settings import EngineSettings, NodeSettings
 from dicom_node.spool import FileSpool
 from dicom_node.spool.occupancy import Occupancy
+from dicom_node.tls import examine_all, server_context
 from dicom_node.web.api import create_api
 from dicom_node.web.console import create_console
 from dicom_node.web.server import WebServer
@@ -39,6 +43,7 @@ log = structlog.get_logger(__name__)
 DATABASE = "node.sqlite"
 SPOOL = "spool"
 RESULTS = "results"
+AUDIT = "audit"
 BYTES_PER_MB = 1024 * 1024
 WARM_UP_PAUSE_S = 5.0
 """Between tries of a model whose server is not there yet."""
@@ -97,6 +102,7 @@ class Node:
     def __init__(self, settings: NodeSettings) -> None:
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         data_dir = settings.data_dir.resolve()
+        self._settings = settings
         self._stopping = threading.Event()
         self._engine_warm = threading.Event()
         database = open_database(data_dir / DATABASE)
@@ -104,7 +110,13 @@ class Node:
         self._spool, self._occupancy = _open_spool(settings)
         self._analyst = make_analyst(settings)
         intake = self._intake = Intake(self._spool, self._index)
-        self._scp = StorageScp(settings.scp, intake)
+        self._audit = _open_audit(settings, data_dir)
+        self._scp = StorageScp(
+            settings.scp,
+            intake,
+            tls=None if settings.scp.tls is None else server_context(settings.scp.tls),
+            audit=AssociationAudit(record=self._audit.record, ae_title=settings.scp.ae_title),
+        )
         self._durable = Durable(data_dir / DATABASE)
         self._processor = Processor(
             index=self._index,
@@ -123,6 +135,7 @@ class Node:
                 destination.name: (destination, DimseDestination(destination, calling_ae=settings.scp.ae_title))
                 for destination in settings.destinations
             },
+            audit=TransferAudit(record=self._audit.record, ae_title=settings.scp.ae_title),
         )
         self._watch = CompletenessWatch(
             index=self._index,
@@ -157,11 +170,13 @@ class Node:
             if alone:  # else "dicom-node receive" is writing, and the next start sweeps
                 self._spool.sweep()
         index_unlisted(self._spool, self._index)
+        self._audit.start()
         self._durable.launch(process=self._processor.process, deliver=self._deliverer.deliver)
         self._reconciler.start()
         self._scp.start()
         self._watch.start()
         self._web.start()
+        _tell_of_certificates(self._settings)
         log.info("node_started", version=software_version(), dicom_port=self.dicom_port, web_port=self.web_port)
         threading.Thread(target=self._warm_up, name="warm-up", daemon=True).start()
 
@@ -176,6 +191,7 @@ class Node:
         self._analyst.decoders.close()
         self._durable.stop()
         self._occupancy.close()
+        self._audit.stop()
         log.info("node_stopped")
 
     def _warm_up(self) -> None:
@@ -247,6 +263,27 @@ def _open_spool(settings: NodeSettings) -> tuple[FileSpool, Occupancy]:
     root = settings.data_dir.resolve() / SPOOL
     spool = FileSpool(root, minimum_free_bytes=settings.scp.minimum_free_mb * BYTES_PER_MB)
     return spool, Occupancy(root)
+
+
+def _open_audit(settings: NodeSettings, data_dir: Path) -> AuditTrail:
+    folder = settings.audit.folder or data_dir / AUDIT
+    try:
+        files = AuditFiles(folder, file_mb=settings.audit.file_mb, files=settings.audit.files)
+    except OSError as error:
+        raise SettingsError([f"audit.folder: {folder} cannot be made ({error.strerror})"]) from error
+    sinks: list[Sink] = [files]
+    if settings.audit.syslog is not None:
+        sinks.append(Syslog(settings.audit.syslog))
+    return AuditTrail(sinks, ae_title=settings.scp.ae_title)
+
+
+def _tell_of_certificates(settings: NodeSettings) -> None:
+    """What is wrong with a destination's files holds up that destination only, so the node starts and says it."""
+    found = examine_all(settings)
+    for mistake in found.mistakes:
+        log.error("certificate_not_usable", reason=mistake)
+    for warning in found.warnings:
+        log.warning("certificate_ends_soon", reason=warning)
 
 
 def open_overview(settings: NodeSettings) -> Overview:

@@ -8,9 +8,10 @@ import contextlib
 import socket
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from types import MappingProxyType
 
 import structlog
 
@@ -323,11 +324,16 @@ class Association:
             EventKind.ENDED if released else EventKind.ABORTED,
             self._end,
             instances=traffic.accepted,
-            studies=frozenset(traffic.studies),
+            studies=traffic.studies,
         )
 
     def _report(
-        self, kind: EventKind, reason: str, *, instances: int = 0, studies: frozenset[str] = frozenset()
+        self,
+        kind: EventKind,
+        reason: str,
+        *,
+        instances: int = 0,
+        studies: Mapping[str, Mapping[str, int]] = MappingProxyType({}),
     ) -> None:
         request = self._request
         self._house.report(

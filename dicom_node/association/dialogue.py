@@ -4,6 +4,7 @@ One operation at a time, as negotiated; requests that a peer sends ahead wait wh
 cannot be answered (a fragment in the wrong place or context, a command set that is none) is a ``ProtocolFault``.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -34,7 +35,8 @@ class Traffic:
     """What one association has brought. Changed by its own thread only."""
 
     series: set[str] = field(default_factory=set)
-    studies: set[str] = field(default_factory=set)
+    studies: dict[str, Counter[str]] = field(default_factory=dict)
+    """Of each study, how many instances of which SOP class."""
     accepted: int = 0
     refused: int = 0
     size_bytes: int = 0
@@ -164,7 +166,7 @@ class Dialogue:
 
     def _note(self, facts: InstanceFacts, size_bytes: int) -> None:
         self.traffic.series.add(facts.series_uid)
-        self.traffic.studies.add(facts.study_uid)
+        self.traffic.studies.setdefault(facts.study_uid, Counter())[facts.sop_class_uid] += 1
         self.traffic.size_bytes += size_bytes
 
 

@@ -3,7 +3,8 @@
 Frozen records without data sets. Text in them is bounded; AE titles are printable ASCII, whatever came over the wire.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import Enum
 
 
@@ -69,5 +70,5 @@ class AssociationEvent:
     """Our own words."""
     instances: int = 0
     """How many instances were accepted; with ABORTED and ENDED."""
-    studies: frozenset[str] = frozenset()
-    """Study Instance UIDs of those instances; with ABORTED and ENDED."""
+    studies: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """Study Instance UID: SOP Class UID, and how many instances of it are durable; with ABORTED and ENDED."""

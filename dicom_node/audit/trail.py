@@ -78,7 +78,8 @@ class AuditTrail:
         for writer in self._writers:
             writer.stop()
         for writer in self._writers:
-            writer.join(LAST_WORDS_S + 1)  # a repository that does not answer must not hold up the stop
+            if writer.is_alive():
+                writer.join(LAST_WORDS_S + 1)  # a repository that does not answer must not hold up the stop
 
     def record(self, event: AuditEvent) -> None:
         """Take an event. Alerts about the same address are told once a minute, with their number."""

@@ -11,11 +11,12 @@ from dicom_node.delivery.base import Destination, SendOutcome
 from dicom_node.delivery.status import Meaning
 from dicom_node.errors import PeerUnavailable
 from dicom_node.flow.durable import Durable
+from dicom_node.flow.transfer_audit import TransferAudit
 from dicom_node.index import JobTable
 from dicom_node.index.jobs import PendingDelivery
 from dicom_node.index.received import utc_now
 from dicom_node.index.stand_ins import Replacement
-from dicom_node.records import DeliveryState
+from dicom_node.records import DeliveryState, ResultObject
 from dicom_node.settings import DestinationSettings
 
 log = structlog.get_logger(__name__)
@@ -55,6 +56,7 @@ class Deliverer:
     jobs: JobTable
     durable: Durable
     destinations: Mapping[str, tuple[DestinationSettings, Destination]]
+    audit: TransferAudit
 
     def deliver(self, job_id: str, destination: str) -> None:
         """Workflow handler: one attempt; a later one is queued where something is still owed."""
@@ -92,13 +94,17 @@ class Deliverer:
     ) -> None:
         settings, destination = known
         owed = {_uid(one): one for one in pending}
-        taken: list[str] = []
+        taken: list[ResultObject] = []
+        left: list[ResultObject] = []
+        why = ""
+        study_uid = self.jobs.job(job_id).study_uid
+        self.audit.begun(study_uid, settings, [one.result for one in pending])
         said: set[Replacement] = set()
         try:
             for outcome in destination.send([one.result for one in pending]):
                 attempted = owed.pop(outcome.sop_instance_uid)
-                if outcome.accepted:
-                    taken.append(attempted.result.kind.value)
+                (taken if outcome.accepted else left).append(attempted.result)
+                why = why or ("" if outcome.accepted else outcome.message)
                 replacements = self._record(job_id, settings, attempted, outcome)
                 for one in replacements:
                     if one not in said:
@@ -112,7 +118,11 @@ class Deliverer:
             for uid, unsent in owed.items():
                 later = SendOutcome(sop_instance_uid=uid, meaning=Meaning.LATER, status=None, message=str(error))
                 self._record(job_id, settings, unsent, later)
-        log.info("delivery_attempted", accepted=len(taken), objects=len(pending), kinds=taken)
+                left.append(unsent.result)
+            why = why or str(error)
+        self.audit.ended(study_uid, settings, taken=taken, left=left, why=why)
+        kinds = [one.kind.value for one in taken]
+        log.info("delivery_attempted", accepted=len(taken), objects=len(pending), kinds=kinds)
 
     def _record(
         self, job_id: str, settings: DestinationSettings, attempted: PendingDelivery, outcome: SendOutcome

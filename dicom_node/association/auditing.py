@@ -1,0 +1,28 @@
+"""What the audit trail is told of associations: who was turned away, and what came of which study (PS3.15 A.5.3)."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from dicom_node.association.requests import AssociationEvent, EventKind
+from dicom_node.audit import AuditEvent, Node
+from dicom_node.audit.events import node_refused, received
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AssociationAudit:
+    """Called in the association's thread, so ``record`` must not block."""
+
+    record: Callable[[AuditEvent], None]
+    ae_title: str
+    """Ours."""
+
+    def __call__(self, event: AssociationEvent) -> None:
+        """An association that was accepted is told of when it has ended: by one message a study."""
+        peer = Node(ae_title=event.calling_ae, address=event.address)
+        if event.kind in (EventKind.REJECTED, EventKind.TLS_FAILED):
+            self.record(node_refused(peer=peer, ae_title=self.ae_title, reason=event.reason))
+        for study_uid, instances in event.studies.items():
+            failure = event.reason if event.kind is EventKind.ABORTED else ""
+            self.record(
+                received(sender=peer, ae_title=self.ae_title, study_uid=study_uid, instances=instances, failure=failure)
+            )

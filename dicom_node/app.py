@@ -14,8 +14,10 @@ from dicom_node.association.folder_intake import FileOutcome, receive_folder
 from dicom_node.association.recovery import index_unlisted
 from dicom_node.audit import AuditFiles, AuditTrail, Sink, Syslog
 from dicom_node.delivery import DimseDestination
+from dicom_node.delivery.commitment_report import ReportPeer
 from dicom_node.errors import SettingsError, StorageCorrupt
 from dicom_node.flow.analysis import Analyst
+from dicom_node.flow.commit import Committer
 from dicom_node.flow.completeness import CompletenessWatch
 from dicom_node.flow.deliver import Deliverer
 from dicom_node.flow.durable import Durable, WorkQueue
@@ -23,9 +25,9 @@ from dicom_node.flow.process import Processor
 from dicom_node.flow.reconcile import Reconciler
 from dicom_node.flow.retry import retry_study
 from dicom_node.flow.transfer_audit import TransferAudit
-from dicom_node.index import Index, JobTable, Overview, open_database
+from dicom_node.index import CommitmentTable, Index, JobTable, Overview, open_database
 from dicom_node.routing import load_rules
-from dicom_node.settings import EngineSettings, NodeSettings
+from dicom_node.settings import EngineSettings, NodeSettings, ScpSettings
 from dicom_node.spool import FileSpool
 from dicom_node.spool.occupancy import Occupancy
 from dicom_node.tls import examine_all, server_context
@@ -111,13 +113,22 @@ class Node:
         self._analyst = make_analyst(settings)
         intake = self._intake = Intake(self._spool, self._index)
         self._audit = _open_audit(settings, data_dir)
+        self._durable = Durable(data_dir / DATABASE)
+        self._committer = Committer(
+            commitments=CommitmentTable(database),
+            index=self._index,
+            spool=self._spool,
+            queue=self._durable,
+            peers=_report_peers(settings.scp),
+            flush=intake.flush,
+        )
         self._scp = StorageScp(
             settings.scp,
             intake,
             tls=None if settings.scp.tls is None else server_context(settings.scp.tls),
+            commitment=self._committer.accept if self._committer.peers else None,
             audit=AssociationAudit(record=self._audit.record, ae_title=settings.scp.ae_title),
         )
-        self._durable = Durable(data_dir / DATABASE)
         self._processor = Processor(
             index=self._index,
             jobs=jobs,
@@ -143,7 +154,7 @@ class Node:
             settings=settings.completeness,
             open_series=self._scp.open_series,
         )
-        self._reconciler = Reconciler(jobs=jobs, durable=self._durable)
+        self._reconciler = Reconciler(jobs=jobs, durable=self._durable, committer=self._committer)
         readiness = {"index": self._ask_index, "models": self._ask_models, "completeness": self._ask_watch}
         overview = Overview(database)
         api = create_api(overview=overview, readiness=readiness, version=software_version())
@@ -171,7 +182,9 @@ class Node:
                 self._spool.sweep()
         index_unlisted(self._spool, self._index)
         self._audit.start()
-        self._durable.launch(process=self._processor.process, deliver=self._deliverer.deliver)
+        self._durable.launch(
+            process=self._processor.process, deliver=self._deliverer.deliver, report=self._committer.report
+        )
         self._reconciler.start()
         self._scp.start()
         self._watch.start()
@@ -231,6 +244,18 @@ class Node:
 
     def _ask_watch(self) -> str:
         return "ok" if self._watch.alive() else "the completeness watch has stopped: restart the node"
+
+
+def _report_peers(settings: ScpSettings) -> dict[str, ReportPeer]:
+    """Who hears reports of storage commitment, by AE title; of several peers with one title, the first that has one."""
+    found: dict[str, ReportPeer] = {}
+    for peer in settings.peers:
+        if peer.commitment is not None:
+            found.setdefault(
+                peer.ae_title,
+                ReportPeer(peer.commitment, ae_title=peer.ae_title, calling_ae=settings.ae_title),
+            )
+    return found
 
 
 def retry(settings: NodeSettings, study_uid: str) -> str:

@@ -54,6 +54,14 @@ class InstanceFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SopReference:
+    """An instance by its UIDs (PS3.3 table 10-11)."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StoredInstance:
     """An instance that lies durably in the spool, or a file of a folder given to ``infer``."""
 
@@ -148,6 +156,29 @@ class StudyState(Enum):
     """Every destination has taken every result, or another in its place."""
     FAILED = "failed"
     """Parked: an operator has to act. The reason is stored."""
+
+
+class CommitmentState(Enum):
+    """How far a request for storage commitment is."""
+
+    WAITING = "waiting"
+    """Not reported yet, or to be tried again at a known time."""
+    REPORTED = "reported"
+    """The peer has taken the report."""
+    REFUSED = "refused"
+    """The peer answered the report with a failure."""
+    EXPIRED = "expired"
+    """Tried for as long as the settings allow."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommitmentReport:
+    """What a peer is told about the instances of its request (PS3.4 section J.3.3)."""
+
+    transaction_uid: str
+    committed: tuple[SopReference, ...]
+    failed: tuple[tuple[SopReference, int], ...]
+    """Each with its Failure Reason (0008,1197)."""
 
 
 class DeliveryState(Enum):

@@ -11,7 +11,7 @@ import structlog
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
-from pynetdicom import AE
+from pynetdicom import AE, build_role
 from pynetdicom.association import Association
 from pynetdicom.status import STORAGE_SERVICE_CLASS_STATUS
 
@@ -148,8 +148,11 @@ def associated(
     connect_timeout_s: float,
     response_timeout_s: float,
     encryption: Encryption | None = None,
+    scp_roles: Sequence[str] = (),
 ) -> Iterator[Association]:
     """An association with one presentation context for each (SOP class, transfer syntax), released at the end.
+
+    Of the SOP classes in ``scp_roles`` the node wants to be SCP, though it is the requestor.
 
     Uncompressed objects are offered in both little endian syntaxes, so that a peer with the default one only can take
     them. Raises ``PeerUnavailable``; ``NothingAccepted`` where no object of these kinds will ever be taken.
@@ -169,6 +172,7 @@ def associated(
         address.port,
         ae_title=address.ae_title,
         max_pdu=MAXIMUM_PDU_BYTES,
+        ext_neg=[build_role(sop_class, scp_role=True) for sop_class in scp_roles],
         tls_args=None if encryption is None else encryption.tls_args,
     )
     if not association.is_established:

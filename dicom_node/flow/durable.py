@@ -30,6 +30,7 @@ KEEP_ENDED = timedelta(days=7)
 
 ProcessHandler = Callable[[str], None]
 DeliverHandler = Callable[[str, str], None]
+ReportHandler = Callable[[str, str], None]
 
 
 class WorkQueue:
@@ -63,6 +64,19 @@ class WorkQueue:
         }
         return self._enqueue(connection, options, delay_s, job_id, destination)
 
+    def enqueue_report(
+        self, connection: sa.Connection, peer: str, transaction_uid: str, *, delay_s: float = 0.0
+    ) -> str:
+        """Queue one attempt to report on a commitment inside the caller's transaction. Returns the workflow id."""
+        options: EnqueueOptions = {
+            "workflow_name": "report_commitment",
+            "queue_name": DELIVERIES,
+            "workflow_id": f"report/{uuid.uuid4()}",
+            "app_version": APPLICATION_VERSION,
+            "queue_partition_key": f"report to {peer}",
+        }
+        return self._enqueue(connection, options, delay_s, peer, transaction_uid)
+
     def _enqueue(self, connection: sa.Connection, options: EnqueueOptions, delay_s: float, *arguments: str) -> str:
         if delay_s > 0:
             options["delay_seconds"] = delay_s
@@ -92,7 +106,7 @@ class Durable(WorkQueue):
             )
         )
 
-    def launch(self, *, process: ProcessHandler, deliver: DeliverHandler) -> None:
+    def launch(self, *, process: ProcessHandler, deliver: DeliverHandler, report: ReportHandler) -> None:
         """Start working, first on what a crash left behind."""
 
         @DBOS.workflow(name="process_study", max_recovery_attempts=None)
@@ -102,6 +116,10 @@ class Durable(WorkQueue):
         @DBOS.workflow(name="deliver_results", max_recovery_attempts=None)
         def deliver_results(job_id: str, destination: str) -> None:
             deliver(job_id, destination)
+
+        @DBOS.workflow(name="report_commitment", max_recovery_attempts=None)
+        def report_commitment(peer: str, transaction_uid: str) -> None:
+            report(peer, transaction_uid)
 
         DBOS.launch()
         quiet_libraries()

@@ -9,6 +9,7 @@ from functools import partial
 
 import structlog
 
+from dicom_node.flow.commit import Committer
 from dicom_node.flow.durable import Durable
 from dicom_node.index import JobTable
 from dicom_node.index.received import utc_now
@@ -21,7 +22,8 @@ PERIOD_S = 60.0
 class Reconciler:
     """One thread; ``reconcile_once`` may be called by itself."""
 
-    def __init__(self, *, jobs: JobTable, durable: Durable) -> None:
+    def __init__(self, *, jobs: JobTable, durable: Durable, committer: Committer) -> None:
+        self._committer = committer
         self._jobs = jobs
         self._durable = durable
         self._stopping = threading.Event()
@@ -60,6 +62,7 @@ class Reconciler:
                     enqueue=partial(self._durable.enqueue_delivery, job_id=job_id, destination=destination),
                 )
                 mended += 1
+        mended += self._committer.reconcile(self._durable.is_live)
         if mended:
             log.warning("reconciled", queued_again=mended)
         self._durable.prune()

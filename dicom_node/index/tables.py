@@ -106,6 +106,22 @@ stand_ins = sa.Table(
 ``results``: the database of an older node gets it when it is opened; its objects have no stand-in until they are made
 again."""
 
+commitments = sa.Table(
+    "commitments",
+    metadata,
+    sa.Column("peer", sa.String, primary_key=True),
+    sa.Column("transaction_uid", sa.String, primary_key=True),
+    sa.Column("referenced", sa.String, nullable=False),
+    sa.Column("received_at", sa.Float, nullable=False),
+    sa.Column("state", sa.String, nullable=False, index=True),
+    sa.Column("tries", sa.Integer, nullable=False),
+    sa.Column("next_try_at", sa.Float),
+    sa.Column("last_error", sa.String, nullable=False),
+    sa.Column("reported_at", sa.Float),
+    sa.Column("workflow_id", sa.String, nullable=False),
+)
+"""One row a request for storage commitment; transaction UIDs are the peers' own, so one may be used by two of them."""
+
 history = sa.Table(
     "history",
     metadata,

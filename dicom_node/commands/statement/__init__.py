@@ -5,7 +5,7 @@ statement cannot say anything else than the node does; ``docs/conformance.md`` i
 Knows no settings file: it states the built-in values and the limits of what can be configured.
 """
 
-from dicom_node.commands.statement import network, objects, other_doors, terminology
+from dicom_node.commands.statement import commitment, network, objects, other_doors, terminology
 
 __all__ = ["conformance_statement"]
 
@@ -14,6 +14,7 @@ _SECTIONS = (
     network.identification,
     network.acceptance,
     network.storage_scp,
+    commitment.storage_commitment,
     other_doors.other_doors,
     network.storage_scu,
     network.configuration,

@@ -41,6 +41,7 @@ def overview() -> str:
         "a picture to every configured destination by C-STORE. It has one application entity, which is SCP towards "
         "modalities and archives and SCU towards destinations.",
         table(["SOP class", "UID", "SCU", "SCP", "what becomes of it"], rows),
+        "To peers with a configured address it is SCP of storage commitment.",
         "Instances are also taken by STOW-RS and from folders of Part 10 files. No other DICOMweb service, no media "
         "service.",
     )
@@ -245,7 +246,7 @@ def not_supported() -> str:
     return section(
         "Not supported",
         bullets(
-            "Storage commitment, as SCU or SCP.",
+            "Storage commitment as SCU; as SCP, reports on the association of the request.",
             "Query/retrieve (C-FIND, C-MOVE, C-GET), modality worklist, MPPS, instance availability notification, "
             "unified procedure step, print.",
             "DICOMweb (PS3.18) other than STOW-RS; media (PS3.11). `receive` reads Part 10 files, `infer` reads and "

@@ -71,7 +71,11 @@ def worked() -> Worked:
 @pytest.fixture
 def durable(database: Path, jobs: JobTable, worked: Worked) -> Iterator[Durable]:
     running = Durable(database)
-    running.launch(process=partial(worked.note, "process"), deliver=partial(worked.note, "deliver"))
+    running.launch(
+        process=partial(worked.note, "process"),
+        deliver=partial(worked.note, "deliver"),
+        report=partial(worked.note, "report"),
+    )
     yield running
     running.stop()
 

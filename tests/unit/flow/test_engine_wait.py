@@ -56,7 +56,7 @@ def database(tmp_path: Path) -> Path:
 @pytest.fixture
 def durable(database: Path) -> Iterator[Durable]:
     running = Durable(database)
-    running.launch(process=lambda _job: None, deliver=lambda _job, _destination: None)
+    running.launch(process=lambda _job: None, deliver=lambda _job, _destination: None, report=lambda _peer, _uid: None)
     yield running
     running.stop()
 

@@ -52,7 +52,8 @@ def evaluate(
 ) -> None:
     """Measure a model on labelled cases: each patient, their mean with its 95 % interval, and all pixels pooled.
 
-    pe_detector and pe_classifier are measured on phantoms that training never saw; they need no --data.
+    pe_detector and pe_classifier are measured on phantoms that training never saw; with --data DIR, a CT angiogram
+    without emboli, also on clots painted into it.
     """
     from inference.training.evaluation.stated import as_json as encode
     from inference.training.evaluation.stated import table
@@ -61,7 +62,7 @@ def evaluate(
         raise UsageFailure(DRAWING_MISSING)
     model, settings = model_named(name), settings_from(config, {}).engine
     if model.spec.name in ON_PHANTOMS:
-        figures = _on_phantoms(model, settings)
+        figures = _on_phantoms(model, settings, data)
         click.echo(encode(figures) if as_json else "\n".join(table(figures)), nl=not as_json)
         return
     measured = _measured(model, settings, required_data(data, name), cases)
@@ -94,7 +95,7 @@ def restate(
     figures_file = card.with_name(FIGURES_FILE)
     try:
         if model.spec.name in ON_PHANTOMS:
-            encoded = as_json(_on_phantoms(model, settings))
+            encoded = as_json(_on_phantoms(model, settings, data))
         else:
             if not cases and figures_file.exists():
                 cases = tuple(read_figures(figures_file)["patients"])
@@ -209,15 +210,21 @@ def _measured(model: Model, settings: EngineSettings, data: Path, cases: tuple[s
         raise click.ClickException(str(error)) from error
 
 
-def _on_phantoms(model: Model, settings: EngineSettings) -> dict[str, Any]:
-    """The figures of an embolism model."""
+def _on_phantoms(model: Model, settings: EngineSettings, data: Path | None) -> dict[str, Any]:
+    """The figures of an embolism model, on the angiogram in ``data`` too where there is one."""
     from dicom_node.app import make_engine
+    from dicom_node.commands.angiogram_folder import angiogram_in
     from inference.training.evaluation.embolism import measure_embolism_model
+    from inference.training.painted_angiograms import RealAngiogram
 
+    engine = make_engine(settings)
     try:
-        return measure_embolism_model(model, make_engine(settings))
+        real = None if data is None else RealAngiogram.of(angiogram_in(data), engine)
+        return measure_embolism_model(model, engine, real=real)
     except EngineError as error:
         raise click.ClickException(str(error)) from error
+    except ValueError as error:
+        raise UsageFailure(str(error)) from error
 
 
 def _readable(figures: dict[str, Any]) -> str:

@@ -9,7 +9,7 @@ from dicom_node.commands.options import UsageFailure
 optional_data_option = click.option(
     "--data",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="One folder a patient, in any layout of docs/training.md; not for models that use phantoms alone.",
+    help="One folder a patient, in any layout of docs/training.md. Models of emboli: DICOM of one CT angiogram.",
 )
 """Labelled data, for commands on models that may not need it."""
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from dicom_node.commands.angiogram_folder import angiogram_in
 from dicom_node.commands.optional_data import optional_data_option, required_data
 from dicom_node.commands.options import (
     UsageFailure,
@@ -51,7 +52,8 @@ def train(  # noqa: PLR0913  # an argument a flag
 ) -> None:
     """Train a served model or one recipe; write weights, curves and (of a model) graph and figures to --out.
 
-    pe_detector and pe_classifier make their own phantoms and need no --data.
+    pe_detector and pe_classifier make their own phantoms; --data DIR gives them a CT angiogram without emboli too, into
+    whose vessels clots are painted.
 
     Goes on where a killed run left off in --out. The split by patient is kept in --out/split.toml; for the public
     data it is the committed one.
@@ -59,8 +61,11 @@ def train(  # noqa: PLR0913  # an argument a flag
     training = _training()
     if name in training.EMBOLISM:
         repository = settings_from(config, {}).engine.repository
+        angiogram = None if data is None else angiogram_in(data)
         try:
-            figures = training.ship_embolism_model(name, out=out, repository=repository, imagenet=imagenet, steps=steps)
+            figures = training.ship_embolism_model(
+                name, out=out, repository=repository, imagenet=imagenet, angiogram=angiogram, steps=steps
+            )
         except ValueError as error:
             raise UsageFailure(str(error)) from error
         click.echo(training.as_text(figures))

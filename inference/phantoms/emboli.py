@@ -62,7 +62,7 @@ def _draw_clot(arteries: Segments, children: dict[int, list[int]], rng: np.rando
     wanted = float(np.clip((volume_mm3 / (np.pi * LENGTH_TO_RADIUS)) ** (1 / 3), THINNEST_MM, 10.0))
     weights = np.exp(-((np.log(arteries.radii_mm / wanted) / 0.25) ** 2)) * (arteries.radii_mm >= THINNEST_MM)
     start = int(rng.choice(len(weights), p=weights / weights.sum()))
-    form = _form(float(arteries.radii_mm[start]), rng)
+    form = form_in(float(arteries.radii_mm[start]), rng)
     share = {Form.COMPLETE: 1.0, Form.CENTRAL: rng.uniform(0.55, 0.8), Form.ECCENTRIC: rng.uniform(0.55, 0.85)}[form]
     towards = rng.normal(size=3)
     ends: list[NDArray[np.float64]] = []
@@ -88,8 +88,8 @@ def _draw_clot(arteries: Segments, children: dict[int, list[int]], rng: np.rando
     )
 
 
-def _form(lumen_mm: float, rng: np.random.Generator) -> Form:
-    """Central arteries are hardly ever closed; small ones mostly."""
+def form_in(lumen_mm: float, rng: np.random.Generator) -> Form:
+    """Of a clot in a lumen of that radius: central arteries are hardly ever closed, small ones mostly."""
     closed = float(np.clip(0.8 - 0.08 * lumen_mm, 0.05, 0.65))
     return Form(rng.choice([form.value for form in Form], p=[(1 - closed) * 0.55, (1 - closed) * 0.45, closed]))
 

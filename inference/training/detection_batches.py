@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from inference.training.angiograms import Angiograms
+from inference.training.slice_pool import SlicePool
 
 Pixels = NDArray[np.uint8]
 Boxes = NDArray[np.float32]
@@ -22,6 +22,7 @@ WHOLE = 4
 """Whole pictures in a batch; as many pixels as the crops have, about."""
 WHOLE_EVERY = 4
 """Steps."""
+FILLED = 0.7
 AT_A_BOX = 0.75
 """Share of the parts of a mosaic that hold a clot where the picture has one."""
 ALONE = 0.4
@@ -42,13 +43,10 @@ class DetectionBatch:
 
 
 class DetectionBatches:
-    """Draws batches; half of the pictures hold clots."""
+    """Draws batches; ``FILLED`` of the pictures hold clots."""
 
-    def __init__(self, angiograms: Angiograms, *, seed: int) -> None:
-        self._angiograms, self._seed = angiograms, seed
-        centres = angiograms.centres()
-        filled = np.array([len(angiograms.boxes[run][at]) > 0 for run, at in centres])
-        self._with, self._without = centres[filled], centres[~filled]
+    def __init__(self, pool: SlicePool, *, seed: int) -> None:
+        self._pool, self._seed = pool, seed
 
     def draw(self, step: int) -> DetectionBatch:
         """The batch of that step."""
@@ -66,9 +64,7 @@ class DetectionBatches:
         return DetectionBatch(pictures=stacked, truth=tuple(truth))
 
     def _drawn(self, rng: np.random.Generator) -> tuple[Pixels, Boxes]:
-        pool = self._with if rng.uniform() < 0.7 or not len(self._without) else self._without
-        run, at = pool[int(rng.integers(len(pool)))].tolist()
-        return self._angiograms.picture(run, at), self._angiograms.boxes[run][at]
+        return self._pool.draw(filled=bool(rng.uniform() < FILLED), rng=rng)
 
     def _whole(self, rng: np.random.Generator) -> tuple[Pixels, Boxes]:
         return self._drawn(rng)

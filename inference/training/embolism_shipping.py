@@ -20,14 +20,19 @@ from inference.training.evaluation.detection import PictureBoxes, hit_boxes
 from inference.training.evaluation.embolism import measure_embolism_model
 from inference.training.evaluation.stated import as_json
 from inference.training.foreign_weights import detector_size, start_of, training_folder
+from inference.training.painted_angiograms import TRAINING, RealAngiogram, joined, painted_angiograms
 from inference.training.recipes.pe_classifier import PE_CLASSIFIER, ClassifierTask
 from inference.training.recipes.pe_detector import ANCHORS, PE_DETECTOR, DetectorTask
+from inference.training.slice_pool import SlicePool
+from inference.volume import Volume
 
 LARGEST_PROBABILITY_DIFFERENCE = 0.03
 """Of the engine against float32. bfloat16 has 8 bits, and fifty layers without normalisation add up: 0.022 measured."""
 PARITY_IOU, PARITY_SCORE, PARITY_SHARE = 0.9, 0.3, 0.95
 """Boxes from this score on that the other arithmetic has too, with this overlap: at least this share of them."""
 PARITY_PICTURES = 48
+JUDGE_PAINTINGS, JUDGE_BARE = 8, 3
+"""Times that the real angiogram is painted, and taken as it is, to choose weights."""
 
 
 def ship_embolism_model(
@@ -36,16 +41,19 @@ def ship_embolism_model(
     out: Path,
     repository: Path,
     imagenet: Path | None = None,
+    angiogram: Volume | None = None,
     steps: int | None = None,
     progress: bool = True,
 ) -> dict[str, Any]:
-    """Train ``pe_detector`` or ``pe_classifier`` on phantoms and export it; goes on where it was killed.
+    """Train ``pe_detector`` or ``pe_classifier`` and export it; goes on where it was killed.
 
-    It begins with the weights that ``models import`` put there, where it did, in their size.
+    It learns from phantoms; then, where there is a real ``angiogram`` (presumed free of emboli), from phantoms and from
+    clots painted into a part of that. It begins with the weights that ``models import`` put there, where it did, in
+    their size.
 
     ``out`` gets the material, the training's files, ``<name>/1/model.onnx`` and ``<name>/figures.json``. Whole studies
     are measured too where both models are in ``out`` or in ``repository``. Raises ``ValueError`` where ``out`` holds
-    another training or the engine differs from the network.
+    another training, the angiogram shows no lungs or vessels, or the engine differs from the network.
     """
     model: Model = PeDetector() if name == PeDetector().spec.name else PeClassifier()
     recipe = PE_DETECTOR.at(steps=steps) if name == PE_DETECTOR.name else PE_CLASSIFIER.at(steps=steps)
@@ -53,14 +61,37 @@ def ship_embolism_model(
     validation = kept_angiograms(VALIDATION_SEEDS[: recipe.validation_patients], out / "validation.npz")
     folder = training_folder(name, out)
     start = start_of(folder)
-    task: Task = (
-        DetectorTask(replace(PE_DETECTOR, size=detector_size(start)), material, validation)
-        if name == PE_DETECTOR.name
-        else ClassifierTask(PE_CLASSIFIER, material, validation, imagenet=imagenet)
-    )
+
+    def task(pool: SlicePool, judge: Angiograms) -> Task:
+        if name == PE_DETECTOR.name:
+            return DetectorTask(replace(PE_DETECTOR, size=detector_size(start)), pool, judge)
+        return ClassifierTask(PE_CLASSIFIER, pool, judge, imagenet=imagenet)
+
     network = train_embolism_model(
-        task, recipe.pace, seed=recipe.seed, out=folder, start=start, resume=True, progress=progress
+        task(SlicePool(material), validation),
+        recipe.pace,
+        seed=recipe.seed,
+        out=folder,
+        start=start,
+        resume=True,
+        progress=progress,
     )
+    real = None if angiogram is None else RealAngiogram.of(angiogram, EmbeddedEngine(repository=repository))
+    if real is not None:
+        painted = painted_angiograms(real, TRAINING, first_seed=TRAINING_SEEDS[0])
+        # The parts held back have no say in which weights are kept, so that their figures mean something.
+        judge = painted_angiograms(
+            real, TRAINING, first_seed=VALIDATION_SEEDS[0], paintings=JUDGE_PAINTINGS, bare=JUDGE_BARE
+        )
+        network = train_embolism_model(
+            task(SlicePool(material, painted), joined(validation, judge)),
+            recipe.painted_pace,
+            seed=recipe.seed,
+            out=out / f"{name}-painted",
+            start=folder / "best.pt",
+            resume=True,
+            progress=progress,
+        )
     served = ServedDetector(network, ANCHORS) if name == PE_DETECTOR.name else ServedClassifier(network)
     target = out / name / model.spec.version / "model.onnx"
     export_embolism_model(served, spec=model.spec, target=target)
@@ -71,7 +102,7 @@ def ship_embolism_model(
     engine = EmbeddedEngine(repository=out)
     check_parity(model, served, engine, validation)
     complete = all((out / other).exists() for other in others)
-    figures = measure_embolism_model(model, engine, **({} if complete else {"studies": 0}))
+    figures = measure_embolism_model(model, engine, real=real, **({} if complete else {"studies": 0}))
     (out / name / "figures.json").write_text(as_json(figures), encoding="utf-8")
     return figures
 

@@ -20,6 +20,7 @@ from inference.models.pe_classifier import centre_crop
 from inference.networks.mobilenet_v2 import MobileNetV2
 from inference.training.angiograms import Angiograms
 from inference.training.embolism_trainer import EmbolismPace
+from inference.training.slice_pool import SlicePool
 from inference.training.tflite_weights import load_imagenet
 
 ROTATION_DEG, SHIFT, ZOOM, SHEAR = 10.0, 0.05, 0.3, 0.2
@@ -32,6 +33,7 @@ AT_ONCE = 16
 
 
 PACE = EmbolismPace(steps=720, learning_rate=6e-4, weight_decay=1e-4, validate_every=100)
+PAINTED_PACE = EmbolismPace(steps=420, learning_rate=4e-4, weight_decay=1e-4, validate_every=70)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,11 +44,15 @@ class ClassifierRecipe:
     patients: int = 480
     validation_patients: int = 40
     pace: EmbolismPace = PACE
+    painted_pace: EmbolismPace = PAINTED_PACE
+    """Of the second training, with a painted real angiogram."""
     seed: int = 1
 
     def at(self, *, steps: int | None) -> "ClassifierRecipe":
         """The same with another number of steps."""
-        return self if steps is None else replace(self, pace=replace(self.pace, steps=steps))
+        if steps is None:
+            return self
+        return replace(self, pace=replace(self.pace, steps=steps), painted_pace=replace(self.painted_pace, steps=steps))
 
 
 PE_CLASSIFIER = ClassifierRecipe()
@@ -58,14 +64,11 @@ class ClassifierTask:
     figure = "balanced accuracy"
 
     def __init__(
-        self, recipe: ClassifierRecipe, training: Angiograms, validation: Angiograms, *, imagenet: Path | None
+        self, recipe: ClassifierRecipe, pool: SlicePool, validation: Angiograms, *, imagenet: Path | None
     ) -> None:
         self.name = recipe.name
-        self._recipe, self._training, self._validation = recipe, training, validation
+        self._recipe, self._pool, self._validation = recipe, pool, validation
         self._imagenet = imagenet
-        centres = training.centres()
-        filled = np.array([len(training.boxes[run][at]) > 0 for run, at in centres])
-        self._pools = (centres[~filled], centres[filled])
 
     def network(self) -> MobileNetV2:
         """With the features of ImageNet, where they are at hand."""
@@ -94,12 +97,11 @@ class ClassifierTask:
 
     def _augmented(self, label: int, rng: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """A picture (3, 224, 224) in −1…1, and where its boxes are (224, 224), 0 or 1."""
-        pool = self._pools[label]
-        run, at = pool[int(rng.integers(len(pool)))].tolist()
+        picture, boxes = self._pool.draw(filled=bool(label), rng=rng)
         marked = np.zeros((SIZE_PX, SIZE_PX), np.uint8)
-        for left, top, right, bottom in np.rint(self._training.boxes[run][at]).astype(int):
-            marked[max(top, 0) : bottom, max(left, 0) : right] = 255
-        layers = np.dstack([self._training.picture(run, at).transpose(1, 2, 0), marked])
+        for left, top, right, bottom in np.rint(boxes).astype(int):
+            marked[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)] = 255
+        layers = np.dstack([picture.transpose(1, 2, 0), marked])
         *shown, clots = centre_crop(layers, change=_change(rng)).transpose(2, 0, 1).astype(np.float32) / 127.5 - 1
         values = np.stack(shown)
         values = (

@@ -21,6 +21,7 @@ from inference.training.detection_loss import detection_loss, start_rare
 from inference.training.embolism_export import CANDIDATES, OVERLAP
 from inference.training.embolism_trainer import EmbolismPace
 from inference.training.evaluation.detection import PictureBoxes, average_precision
+from inference.training.slice_pool import SlicePool
 
 PAPER_SIZE = Size()
 SHIPPED_SIZE = Size(width=0.1875, depth=0.33)
@@ -35,6 +36,7 @@ AT_ONCE = 8
 
 
 PACE = EmbolismPace(steps=1250, learning_rate=2.5e-3, weight_decay=5e-4, validate_every=150)
+PAINTED_PACE = EmbolismPace(steps=600, learning_rate=1.2e-3, weight_decay=5e-4, validate_every=100)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,11 +48,15 @@ class DetectorRecipe:
     patients: int = 480
     validation_patients: int = 40
     pace: EmbolismPace = PACE
+    painted_pace: EmbolismPace = PAINTED_PACE
+    """Of the second training, with a painted real angiogram."""
     seed: int = 1
 
     def at(self, *, steps: int | None) -> "DetectorRecipe":
         """The same with another number of steps."""
-        return self if steps is None else replace(self, pace=replace(self.pace, steps=steps))
+        if steps is None:
+            return self
+        return replace(self, pace=replace(self.pace, steps=steps), painted_pace=replace(self.painted_pace, steps=steps))
 
 
 PE_DETECTOR = DetectorRecipe()
@@ -61,10 +67,10 @@ class DetectorTask:
 
     figure = "AP at IoU 0.5"
 
-    def __init__(self, recipe: DetectorRecipe, training: Angiograms, validation: Angiograms) -> None:
+    def __init__(self, recipe: DetectorRecipe, pool: SlicePool, validation: Angiograms) -> None:
         self.name = recipe.name
         self._recipe, self._validation = recipe, validation
-        self._batches = DetectionBatches(training, seed=recipe.seed)
+        self._batches = DetectionBatches(pool, seed=recipe.seed)
 
     def network(self) -> YoloV4:
         """With objects rare in the beginning."""

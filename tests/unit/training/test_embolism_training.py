@@ -29,6 +29,7 @@ from inference.training.embolism_export import ServedClassifier, ServedDetector,
 from inference.training.embolism_trainer import EmbolismPace, train_embolism_model
 from inference.training.recipes.pe_classifier import ClassifierRecipe, ClassifierTask
 from inference.training.recipes.pe_detector import ANCHORS, DetectorRecipe, DetectorTask
+from inference.training.slice_pool import SlicePool
 from inference.training.tflite_weights import constant_tensors, load_imagenet
 
 TINY = Size(width=0.05, depth=0.1)
@@ -67,7 +68,7 @@ def test_boxes_frame_what_differs_from_the_artery(angiograms: Angiograms) -> Non
 
 
 def test_batches_depend_on_the_step_alone_and_hold_boxes_inside(angiograms: Angiograms) -> None:
-    first, again = (DetectionBatches(angiograms, seed=3).draw(5) for _ in range(2))
+    first, again = (DetectionBatches(SlicePool(angiograms), seed=3).draw(5) for _ in range(2))
     assert torch.equal(first.pictures, again.pictures)
     assert first.pictures.shape[1:] == (3, CROP_PX, CROP_PX)
     assert sum(map(len, first.truth))
@@ -108,7 +109,7 @@ def pace(steps: int) -> EmbolismPace:
 
 def test_a_killed_training_ends_with_the_same_weights(angiograms: Angiograms, tmp_path: Path) -> None:
     recipe = DetectorRecipe(size=TINY, pace=pace(4))
-    task = DetectorTask(recipe, angiograms, angiograms)
+    task = DetectorTask(recipe, SlicePool(angiograms), angiograms)
     whole = train_embolism_model(task, recipe.pace, seed=1, out=tmp_path / "whole", progress=False)
 
     class Killed(DetectorTask):
@@ -119,7 +120,7 @@ def test_a_killed_training_ends_with_the_same_weights(angiograms: Angiograms, tm
 
     with pytest.raises(KeyboardInterrupt):
         train_embolism_model(
-            Killed(recipe, angiograms, angiograms), recipe.pace, seed=1, out=tmp_path / "cut", progress=False
+            Killed(recipe, SlicePool(angiograms), angiograms), recipe.pace, seed=1, out=tmp_path / "cut", progress=False
         )
     resumed = train_embolism_model(task, recipe.pace, seed=1, out=tmp_path / "cut", resume=True, progress=False)
     for one, other in zip(whole.state_dict().values(), resumed.state_dict().values(), strict=True):
@@ -131,7 +132,7 @@ def test_a_killed_training_ends_with_the_same_weights(angiograms: Angiograms, tm
 @pytest.mark.filterwarnings("default")  # torch's exporter warns of its own deprecations
 def test_the_classifier_takes_a_step_and_is_exported_as_it_is(angiograms: Angiograms, tmp_path: Path) -> None:
     recipe = ClassifierRecipe(pace=pace(2))
-    task = ClassifierTask(recipe, angiograms, angiograms, imagenet=None)
+    task = ClassifierTask(recipe, SlicePool(angiograms), angiograms, imagenet=None)
     network = train_embolism_model(task, recipe.pace, seed=1, out=tmp_path, progress=False)
     served = ServedClassifier(network.eval())
     given = PeClassifier().prepare(np.stack([angiograms.picture(0, 1), angiograms.picture(2, 3)]))["slices"]

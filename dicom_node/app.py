@@ -1,6 +1,7 @@
 """The composition root: the only place that picks implementations and joins the rooms to a node."""
 
 import threading
+from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
 from importlib import metadata
@@ -38,7 +39,8 @@ from dicom_node.web.stow import create_stow
 from inference.engines.base import WELL, Engine, EngineError, run_canary
 from inference.engines.fallback import FallbackEngine
 from inference.findings import ModelIdentity
-from inference.models import EVERY_MODEL, MODELS
+from inference.models import EVERY_MODEL
+from inference.pipelines import models_of
 
 log = structlog.get_logger(__name__)
 
@@ -208,25 +210,30 @@ class Node:
         log.info("node_stopped")
 
     def _warm_up(self) -> None:
-        """Load the models that every node needs, so that a damaged one shows in the health check, not in a study.
+        """Load the models of the pipelines that run by themselves, so that a damaged one shows in the health check.
 
-        What may pass by itself (a server that is not there yet) is tried until it has.
+        What may pass by itself (a server that is not there yet) is tried until it has, the other models meanwhile.
         """
-        waiting, told = [model.spec for model in MODELS], ""
+        waiting = deque(dict.fromkeys(model.spec for model in models_of(self._analyst.rules.automatic().pipelines)))
+        told: dict[str, str] = {}
         while waiting:
+            spec = waiting.popleft()
             try:
-                run_canary(self._analyst.engine, waiting[0])
-                waiting.pop(0)
+                run_canary(self._analyst.engine, spec)
             except EngineError as error:
-                if str(error) != told:  # a server may be away for days
-                    told = str(error)
-                    log.error("model_not_usable", model=waiting[0].name, reason=told)
+                if str(error) != told.get(spec.name):  # a server may be away for days
+                    told[spec.name] = str(error)
+                    log.error("model_not_usable", model=spec.name, reason=str(error))
                 if not error.transient or self._stopping.wait(WARM_UP_PAUSE_S):
                     return
+                waiting.append(spec)
         self._engine_warm.set()
 
     def _ask_index(self) -> str:
-        self._index.ping()
+        try:
+            self._index.ping()
+        except StorageCorrupt as unreadable:
+            return str(unreadable)
         return "ok"
 
     def _ask_models(self) -> str:

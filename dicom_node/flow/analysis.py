@@ -14,11 +14,11 @@ import structlog
 from dicom_node.errors import NotAnalysable
 from dicom_node.records import Series, SeriesDecision
 from dicom_node.results import ResultRequest
-from dicom_node.routing import Candidate, Rules, choose
+from dicom_node.routing import Candidate, Routing, Rules, choose
 from dicom_node.volumes import DecodePool, SeriesVolume, build_volume
 from inference.engines.base import Engine
 from inference.findings import Findings, Status
-from inference.pipelines import run_pipeline
+from inference.pipelines import models_of, run_pipeline
 
 log = structlog.get_logger(__name__)
 
@@ -37,6 +37,14 @@ class Analyst:
     decoders: DecodePool = field(default_factory=DecodePool)
     """Whoever made the analyst closes it."""
 
+    def engine_health(self, series: Sequence[Series]) -> str:
+        """``WELL``, or why a study of these series would have to wait: a server is away, or serves another model.
+
+        Asked before anything is decoded. Looks at the models of the best candidate's pipeline.
+        """
+        chosen = [candidate.pipeline for candidate in self._routed(series).candidates[:1]]
+        return self.engine.health([model.spec for model in models_of(chosen)])
+
     def analyse(
         self,
         *,
@@ -50,7 +58,7 @@ class Analyst:
         ``created_at`` becomes the content date and time of the results. Raises ``EngineError`` and
         ``ResourceExhausted``; never ``NotAnalysable``.
         """
-        routing = choose(series, self.rules if self.only_pipeline is None else self.rules.only(self.only_pipeline))
+        routing = self._routed(series)
         built = _Volumes(self.decoders)
         reasons = {decision.series_uid: decision for decision in routing.decisions}
         outcome: _Outcome | None = None
@@ -82,6 +90,9 @@ class Analyst:
             settings_digest=self.rules.digest(outcome.findings.pipeline) if outcome.findings.pipeline else "",
             software_version=self.software_version,
         )
+
+    def _routed(self, series: Sequence[Series]) -> Routing:
+        return choose(series, self.rules if self.only_pipeline is None else self.rules.only(self.only_pipeline))
 
     def _attempt(
         self, candidate: Candidate, series: Series, built: "_Volumes", cancelled: Callable[[], bool] | None

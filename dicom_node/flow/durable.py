@@ -9,6 +9,7 @@ pinned: its default, a hash of the code, would strand queued work after an upgra
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -27,6 +28,10 @@ POLL_S = 0.2
 LIVE = ("ENQUEUED", "DELAYED", "PENDING")
 KEEP_ENDED = timedelta(days=7)
 """Ended workflows are kept that long for people to look at; our own tables hold the outcome."""
+MOST_ENDED = 10_000
+"""Of them at most: every look at an engine that is away ends one, for each study that waits."""
+PRUNED_AT_ONCE = 5_000
+"""Every minute: more than studies by the hundred end while they wait."""
 
 ProcessHandler = Callable[[str], None]
 DeliverHandler = Callable[[str, str], None]
@@ -136,16 +141,15 @@ class Durable(WorkQueue):
         return any(workflow.status in LIVE for workflow in found)
 
     def prune(self) -> None:
-        """Forget workflows that ended long ago."""
-        old = DBOS.list_workflows(
-            completed_before=(datetime.now(UTC) - KEEP_ENDED).isoformat(),
-            status=["SUCCESS", "ERROR", "CANCELLED"],
-            limit=1000,
-            load_input=False,
-            load_output=False,
+        """Forget workflows that ended long ago, and the oldest where there are many."""
+        look = partial(
+            DBOS.list_workflows, status=["SUCCESS", "ERROR", "CANCELLED"], load_input=False, load_output=False
         )
-        if old:
-            DBOS.delete_workflows([workflow.workflow_id for workflow in old])
+        old = look(completed_before=(datetime.now(UTC) - KEEP_ENDED).isoformat(), limit=PRUNED_AT_ONCE)
+        many = look(sort_desc=True, offset=MOST_ENDED, limit=PRUNED_AT_ONCE)
+        forgotten = {workflow.workflow_id for workflow in (*old, *many)}
+        if forgotten:
+            DBOS.delete_workflows(sorted(forgotten))
 
     def stop(self) -> None:
         """Stop polling. Workflows that are running are taken up again by the next start."""

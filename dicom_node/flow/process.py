@@ -52,7 +52,7 @@ class Processor:
     durable: Durable
     analyst: Analyst
     engine_patience_s: float
-    """How long after its last image a study may wait for an engine that is away."""
+    """How long a study may wait for an engine that is away, from when it was first found away."""
     results_folder: Path
     destinations: Mapping[str, tuple[ResultKind, ...]]
     stopping: threading.Event
@@ -73,7 +73,7 @@ class Processor:
         if job.starts > MAXIMUM_STARTS:
             self._report_failure(job, series, f"the analysis was started {MAXIMUM_STARTS} times and never ended")
             return
-        if (health := self.analyst.engine.health()) != WELL:
+        if (health := self.analyst.engine_health(series)) != WELL:
             raise EngineUnavailable(health)  # before decoding: it may be asked many times
         request = self.analyst.analyse(
             study_uid=job.study_uid, series=series, created_at=job.created_at, cancelled=self.stopping.is_set
@@ -83,8 +83,10 @@ class Processor:
     def _after_failure(self, job: Job, series: tuple[Series, ...], error: Exception) -> None:
         if self.stopping.is_set():
             return  # the next process starts the job again: its row still says "analysing"
-        if isinstance(error, EngineUnavailable) and _age_s(job.created_at) < self.engine_patience_s:
-            self._wait_for_engine(job, error)
+        since = self.jobs.waits_since(job.job_id)
+        waited_s = 0.0 if since is None else _age_s(since)
+        if isinstance(error, EngineUnavailable) and waited_s < self.engine_patience_s:
+            self._wait_for_engine(job, error, waited_s)
             return
         transient = isinstance(error, TransientError) or (isinstance(error, EngineError) and error.transient)
         log.exception("analysis_failed", starts=job.starts, transient=transient)
@@ -107,8 +109,8 @@ class Processor:
                 job.job_id, now=utc_now(), reason=f"no result could be written ({type(second).__name__}: see the log)"
             )
 
-    def _wait_for_engine(self, job: Job, away: EngineUnavailable) -> None:
-        pause = engine_pause_s(_age_s(job.created_at))
+    def _wait_for_engine(self, job: Job, away: EngineUnavailable, waited_s: float) -> None:
+        pause = engine_pause_s(waited_s)
         log.warning("engine_unavailable", reason=str(away), again_in_s=round(pause, 1))
         self.jobs.requeue(
             job.job_id,

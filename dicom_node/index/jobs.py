@@ -11,6 +11,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from dicom_node.errors import StorageCorrupt
+from dicom_node.index.engine_waits import begin_wait, end_wait, waiting_since
 from dicom_node.index.stand_ins import Replacement, in_words, keep_plan, replace_not_taken
 from dicom_node.index.tables import (
     add_history,
@@ -106,20 +107,27 @@ class JobTable:
     ) -> None:
         """Give a job a new workflow in one commit.
 
-        ``fresh`` forgives all earlier starts (an operator asked), ``forgive`` that many (they were not the study's
-        fault). A reason that is the last line of the study's history already is not written again.
+        ``fresh`` forgives all earlier starts (an operator asked), ``forgive`` that many: the job waits for its engine,
+        which is no fault of the study. A reason that is the last line of its history already is not written again.
         """
         with self._engine.begin() as connection:
             values: dict[str, object] = {"state": StudyState.QUEUED.value, "workflow_id": enqueue(connection)}
             if fresh:
                 values["starts"] = 0
+                end_wait(connection, job_id)
             elif forgive:
                 values["starts"] = jobs.c.starts - forgive
+                begin_wait(connection, job_id, now)
             connection.execute(jobs.update().where(jobs.c.job_id == job_id).values(**values))
             _follow(connection, job_id, StudyState.QUEUED, why if forgive else "")
             study_uid = _study_of(connection, job_id)
             if last_history(connection, study_uid) != ("queued_again", why):
                 add_history(connection, study_uid, now, "queued_again", why)
+
+    def waits_since(self, job_id: str) -> datetime | None:
+        """When a job began to wait for its engine, since its last end or an operator's retry; ``None``: it does not."""
+        with self._engine.connect() as connection:
+            return waiting_since(connection, job_id)
 
     def park(self, job_id: str, *, now: datetime, reason: str) -> None:
         """Stop work on a job until an operator asks for a retry."""
@@ -128,6 +136,7 @@ class JobTable:
                 jobs.update().where(jobs.c.job_id == job_id).values(state=StudyState.FAILED.value, reason=reason)
             )
             _follow(connection, job_id, StudyState.FAILED, reason)
+            end_wait(connection, job_id)
             add_history(connection, _study_of(connection, job_id), now, "failed", reason)
 
     def finish(
@@ -174,6 +183,7 @@ class JobTable:
                 .values(state=state.value, reason="", findings=findings, results_at=seconds(now))
             )
             _follow(connection, job_id, state, "")
+            end_wait(connection, job_id)
             add_history(connection, study_uid, now, "results_written", f"{len(objects)} objects")
 
     def pending(self, job_id: str, destination: str) -> tuple[PendingDelivery, ...]:

@@ -12,6 +12,7 @@ from pathlib import Path
 import sqlalchemy as sa
 from pydantic import TypeAdapter
 
+from dicom_node.errors import StorageCorrupt
 from dicom_node.index.tables import add_history, instances, jobs, moment, results, seconds, studies
 from dicom_node.records import InstanceFacts, Series, StoredInstance, StudyState
 
@@ -210,9 +211,14 @@ class Index:
         return generation
 
     def ping(self) -> None:
-        """Raise when the database cannot be read."""
-        with self._engine.connect() as connection:
-            connection.execute(sa.select(sa.literal(1)))
+        """Raises ``StorageCorrupt`` when the database cannot be read."""
+        try:
+            with self._engine.connect() as connection:
+                connection.execute(sa.select(studies.c.study_uid).limit(1))
+        except sa.exc.SQLAlchemyError as error:
+            raise StorageCorrupt(
+                f"the index cannot be read ({type(error).__name__}): look at its disk, or restore it from a backup"
+            ) from error
 
 
 def utc_now() -> datetime:

@@ -122,6 +122,14 @@ commitments = sa.Table(
 )
 """One row a request for storage commitment; transaction UIDs are the peers' own, so one may be used by two of them."""
 
+engine_waits = sa.Table(
+    "engine_waits",
+    metadata,
+    sa.Column("job_id", sa.String, primary_key=True),
+    sa.Column("since", sa.Float, nullable=False),
+)
+"""Jobs that wait for the place where models run, and since when; a row goes when the job ends or is started anew."""
+
 history = sa.Table(
     "history",
     metadata,

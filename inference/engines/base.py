@@ -4,7 +4,7 @@ An engine is named in settings by its kind and imported on use, so that neither 
 is in the import graph of a process that does not use it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -46,8 +46,8 @@ class Engine(Protocol):
         """
         ...
 
-    def health(self) -> str:
-        """``WELL``, or why a study would have to wait now. Answers within seconds."""
+    def health(self, needed: Sequence[ModelSpec] | None = None) -> str:
+        """``WELL``, or why a study that needs these models (``None``: any) would have to wait. Takes seconds."""
         ...
 
     def close(self) -> None:

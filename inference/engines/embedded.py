@@ -8,7 +8,8 @@ read once, so that what ``identity`` names is what runs. The repository has Trit
 import hashlib
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,7 +72,7 @@ class EmbeddedEngine(Engine):
                 raise EngineError(f"model {spec.name} failed to run: {_cause(error)}", transient=True) from error
         return outputs
 
-    def health(self) -> str:
+    def health(self, needed: Sequence[ModelSpec] | None = None) -> str:
         """``WELL``: what can go wrong here goes wrong with the study's own process."""
         return WELL
 
@@ -139,9 +140,14 @@ def _stream(
             request = requests.pop()
             request.start_async({name: _padded(tensor[first : first + BATCH]) for name, tensor in inputs.items()})
             running.append((request, first))
-    finally:
         while running:
             finish_oldest()
+    finally:
+        for request, _ in running:
+            request.cancel()
+        for request, _ in running:  # each has to end, however the one before it did
+            with suppress(RuntimeError):
+                request.wait()
 
 
 def _never() -> bool:

@@ -3,7 +3,7 @@
 Both are held to the same weights by their digests, so that results name the same models either way.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import structlog
 
@@ -33,9 +33,9 @@ class FallbackEngine(Engine):
             log.warning("engine_fell_back", model=spec.name, reason=str(away))
             return self._second.run(spec, inputs, cancelled=cancelled)
 
-    def health(self) -> str:
+    def health(self, needed: Sequence[ModelSpec] | None = None) -> str:
         """Of the second: no study waits for the first."""
-        return self._second.health()
+        return self._second.health(needed)
 
     def close(self) -> None:
         """Free the models of both."""

@@ -93,13 +93,14 @@ class TritonEngine(Engine):
                 self._count(sent.peer, -1)
         return outputs
 
-    def health(self) -> str:
-        """``WELL``, or why no server takes a study now."""
+    def health(self, needed: Sequence[ModelSpec] | None = None) -> str:
+        """``WELL``, or why no server takes a study now; a model that is not ``needed`` holds up none."""
         causes = []
+        asked = [one for one in tuple(self._mismatched.values()) if needed is None or one in needed]
         for peer in self._peers:
             try:
                 peer.ask_whether_live()
-                for spec in tuple(self._mismatched.values()):
+                for spec in asked:
                     peer.check(spec, sha256=self._digest(spec))
                     self._agree(spec)
                 peer.note_answer()

@@ -19,6 +19,9 @@ USUAL_BATCH = 16
 """Rows in one request of our client, and what a plan is tuned for. Measured: 8 to 32 cost the least a slice."""
 LONGEST_QUEUE = 64
 """Requests that wait; more are answered UNAVAILABLE at once, which clients try again."""
+LONGEST_WAIT_S = 600
+"""In the queue, where a client does not say less. A client's own limit counts only below this one, so there has to be
+one: without it a request whose client has gone stays in the queue."""
 DIGEST_PARAMETER = "sha256"
 """Name of the parameter that holds the digest of ``model.onnx``."""
 MODEL_SHELL = (
@@ -119,7 +122,11 @@ def _config(spec: ModelSpec, sha256: str, *, head: str, instances: str, warm_row
         # No queue delay: it would be added in full to the requests of a lone study.
         "dynamic_batching {\n"
         f"  preferred_batch_size: [ {USUAL_BATCH}, {LARGEST_BATCH} ]\n"
-        f"  default_queue_policy {{ allow_timeout_override: true, max_queue_size: {LONGEST_QUEUE} }}\n"
+        "  default_queue_policy {\n"
+        f"    default_timeout_microseconds: {LONGEST_WAIT_S * 10**6}\n"
+        "    allow_timeout_override: true\n"
+        f"    max_queue_size: {LONGEST_QUEUE}\n"
+        "  }\n"
         "}\n"
         f"{_warm_up(spec, warm_rows)}"
         f'parameters {{ key: "{DIGEST_PARAMETER}" value {{ string_value: "{sha256}" }} }}\n'

@@ -14,6 +14,7 @@ import numpy as np
 
 from inference.engines.base import Engine
 from inference.findings import Findings, Mask, ModelIdentity, Region, SeverityScore, Status
+from inference.model import Model
 from inference.models import InfectionUnet, LungsUnet
 from inference.models.slice_preparation import INPUT
 from inference.pipelines.lesion_components import Components, describe, find_components
@@ -44,6 +45,11 @@ class LungLesions:
     def name(self) -> str:
         """As settings and results name it."""
         return "lung_lesions"
+
+    @property
+    def models(self) -> tuple[Model, ...]:
+        """What it runs."""
+        return self.lungs, self.infection
 
     def run(self, volume: Volume, engine: Engine, *, cancelled: Cancelled = None) -> Findings:
         """Findings on the volume's grid. Raises ``EngineError``."""

@@ -22,6 +22,7 @@ from inference.findings import (
     Presence,
     Status,
 )
+from inference.model import Model
 from inference.models import LungsUnet, PeClassifier, PeDetector
 from inference.models.angiogram_preparation import Field, field_around, prepared_slices
 from inference.pipelines.angiogram_gate import (
@@ -63,6 +64,11 @@ class PulmonaryEmbolism:
     def name(self) -> str:
         """As settings and results name it."""
         return "pulmonary_embolism"
+
+    @property
+    def models(self) -> tuple[Model, ...]:
+        """What it runs."""
+        return self.lungs, self.classifier, self.detector
 
     def run(self, volume: Volume, engine: Engine, *, cancelled: Cancelled = None) -> Findings:
         """Findings on the volume's grid. Raises ``EngineError``."""

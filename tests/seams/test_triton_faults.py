@@ -155,6 +155,28 @@ def test_a_slow_model_meets_its_deadline_and_can_be_cancelled(repository: Path, 
     assert time.monotonic() - asked_at < 1.5
 
 
+def test_a_request_leaves_the_servers_queue_when_its_time_is_up(repository: Path, make_server: MakeServer) -> None:
+    """Also where its client cannot take it back any more: nobody waits for it, and others do."""
+    write_model(repository, seconds=1.0)
+    server = make_server()
+    given = slices(1)["hu"]
+    tensor = triton_grpc.InferInput("hu", list(given.shape), "FP16")
+    tensor.set_data_from_numpy(given)
+    ended: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
+    with triton_grpc.InferenceServerClient(server.address) as client:
+        for name, timeout_us in (("first", None), ("second", 100_000), ("third", None)):
+            client.async_infer(
+                SPEC.name,
+                [tensor],
+                timeout=timeout_us,
+                callback=lambda result, error, name=name: ended.put((name, "" if error is None else str(error))),
+            )
+            time.sleep(0.2)
+        answers = dict(ended.get(timeout=20) for _ in range(3))
+    assert "timeout" in answers["second"].lower()
+    assert (answers["first"], answers["third"]) == ("", "")
+
+
 def test_a_full_queue_is_waited_for(repository: Path, make_server: MakeServer) -> None:
     write_model(repository, seconds=0.1, queue_size=1)
     server = make_server()
@@ -194,6 +216,8 @@ def test_another_version_or_other_weights_are_not_asked(repository: Path, make_s
     with pytest.raises(EngineUnavailable, match=r"serves another model: its weights are"):
         other.identity(SPEC)
     assert "its weights are" in other.health()
+    assert "its weights are" in other.health([SPEC])
+    assert other.health([replace(SPEC, name="another")]) == WELL, "studies that need other models do not wait"
     write_model(repository, weights=b"other weights")
     with triton_grpc.InferenceServerClient(server.address) as client:
         client.load_model(SPEC.name)

@@ -1,12 +1,14 @@
 """Studies wait for an engine that is away: how long until the next look, and what it leaves in the index."""
 
 import threading
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from itertools import accumulate, takewhile
 from pathlib import Path
 
 import pytest
+from dbos import DBOS
 
 from dicom_node.demonstration.orthanc import free_port
 from dicom_node.flow.analysis import Analyst
@@ -93,7 +95,40 @@ def test_waiting_is_no_start_and_is_told_once(database: Path, durable: Durable) 
 
 
 def test_patience_has_an_end(database: Path, durable: Durable) -> None:
-    impatient = processor(database, durable, patience_s=72 * 3600)
+    impatient = processor(database, durable, patience_s=0.0)
     impatient.process(JOB)
     job = impatient.jobs.job(JOB)
     assert (job.state, job.starts) == (StudyState.QUEUED, 1), "from now on starts are counted, up to the last"
+
+
+def test_patience_begins_with_the_wait_and_anew_with_an_operators_retry(database: Path, durable: Durable) -> None:
+    """The study was complete years ago; its server is away since just now."""
+    waiting = processor(database, durable, patience_s=3600.0)
+    waiting.process(JOB)
+    since = waiting.jobs.waits_since(JOB)
+    assert waiting.jobs.job(JOB).starts == 0
+    assert since is not None
+    waiting.process(JOB)
+    assert waiting.jobs.waits_since(JOB) == since
+    queue_again = lambda connection: durable.enqueue_process(connection, JOB)  # noqa: E731
+    waiting.jobs.requeue(JOB, now=utc_now(), why="an operator asked", enqueue=queue_again, fresh=True)
+    assert waiting.jobs.waits_since(JOB) is None
+    waiting.process(JOB)
+    waiting.jobs.park(JOB, now=utc_now(), reason="enough")
+    assert waiting.jobs.waits_since(JOB) is None
+
+
+def test_what_waiting_leaves_behind_is_bounded(
+    database: Path, durable: Durable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(6):
+        with open_database(database).begin() as connection:
+            durable.enqueue_process(connection, JOB)
+    deadline = time.monotonic() + 30
+    ended = lambda: DBOS.list_workflows(status="SUCCESS")  # noqa: E731
+    while len(ended()) < 6 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    newest = [one.workflow_id for one in DBOS.list_workflows(status="SUCCESS", sort_desc=True, limit=2)]
+    monkeypatch.setattr("dicom_node.flow.durable.MOST_ENDED", 2)
+    durable.prune()
+    assert {one.workflow_id for one in ended()} == set(newest)

@@ -4,17 +4,16 @@ Study by study, whatever the layout of the folder: the instances of one study ar
 comes late to a study that was complete already.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-from dicom_node.association import ReceivedInstance
 from dicom_node.association.file_intake import ArrivingFile
+from dicom_node.association.intake import Intake
 from dicom_node.errors import InstanceRefused, StoreStatus
 from dicom_node.headers import read_instance_facts
-from dicom_node.records import InstanceFacts
 
 SOURCE = "folder"
 """Stands in the index where instances from the network have the calling AE title."""
@@ -30,7 +29,7 @@ class FileOutcome:
     """Why it was not taken; empty where it was."""
 
 
-def receive_folder(folder: Path, intake: Callable[[ReceivedInstance], InstanceFacts]) -> Iterator[FileOutcome]:
+def receive_folder(folder: Path, intake: Intake) -> Iterator[FileOutcome]:
     """Offer every file below ``folder`` to the intake; an outcome is yielded when its instance is durable.
 
     Raises ``ResourceExhausted`` where the disk is full: what was yielded before is kept.
@@ -45,7 +44,8 @@ def receive_folder(folder: Path, intake: Callable[[ReceivedInstance], InstanceFa
     for path in chain.from_iterable(studies.values()):
         arriving = ArrivingFile(intake, source=SOURCE)
         try:
-            _write(path, arriving)
+            for block in _blocks(path):
+                arriving.write(block)
             arriving.finish()
         except InstanceRefused as refusal:
             yield FileOutcome(path=path, refusal=str(refusal))
@@ -55,10 +55,10 @@ def receive_folder(folder: Path, intake: Callable[[ReceivedInstance], InstanceFa
             arriving.discard()
 
 
-def _write(path: Path, arriving: ArrivingFile) -> None:
+def _blocks(path: Path) -> Iterator[bytes]:
     with _readable(), path.open("rb") as file:
         while block := file.read(READ_BYTES):
-            arriving.write(block)
+            yield block
 
 
 @contextmanager

@@ -7,7 +7,7 @@ XML is neither read nor written. What ``stow_upload`` has stored stays stored, w
 import asyncio
 import hmac
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
@@ -17,11 +17,10 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from starlette.requests import ClientDisconnect
 
-from dicom_node.association import ReceivedInstance
+from dicom_node.association import Intake
 from dicom_node.association.file_intake import ArrivingFile
 from dicom_node.errors import SettingsError
 from dicom_node.headers import is_valid_uid
-from dicom_node.records import InstanceFacts
 from dicom_node.settings import StowSettings
 from dicom_node.web.multipart_related import MalformedMultipart, TooManyParts, media_type
 from dicom_node.web.store_response import MEDIA_TYPE
@@ -70,7 +69,7 @@ class _Refusal(Exception):
         self.status = status
 
 
-def create_stow(settings: StowSettings, intake: Callable[[ReceivedInstance], InstanceFacts]) -> APIRouter:
+def create_stow(settings: StowSettings, intake: Intake) -> APIRouter:
     """The two resources. Raises ``SettingsError`` where the token cannot be used."""
     door = _Door(settings, intake)
     router = APIRouter(prefix="/dicom-web")
@@ -91,7 +90,7 @@ def create_stow(settings: StowSettings, intake: Callable[[ReceivedInstance], Ins
 class _Door:
     """Answers requests; counts those under way. Used from the event loop alone."""
 
-    def __init__(self, settings: StowSettings, intake: Callable[[ReceivedInstance], InstanceFacts]) -> None:
+    def __init__(self, settings: StowSettings, intake: Intake) -> None:
         self._settings = settings
         self._intake = intake
         self._token = read_token(settings.token_file)

@@ -1,6 +1,5 @@
 """The sections on what comes otherwise than by C-STORE: STOW-RS, and files."""
 
-from dicom_node.association.file_intake import MAXIMUM_FILE_BYTES
 from dicom_node.commands.statement.markdown import bullets, section, subsection, table
 from dicom_node.commands.statement.settings_table import settings_table
 from dicom_node.settings import StowSettings
@@ -13,8 +12,7 @@ def other_doors() -> str:
         "STOW-RS and files",
         "Instances also come as Part 10 files (PS3.10), by STOW-RS and by `dicom-node receive FOLDER`. The SOP "
         "classes, transfer syntaxes and limits are those of C-STORE; file meta information must name the SOP class, "
-        "SOP instance and transfer syntax of the data set. Preamble and file meta information are not kept. A file "
-        f"holds at most {MAXIMUM_FILE_BYTES // 2**30} GiB.",
+        "SOP instance and transfer syntax of the data set. Preamble and file meta information are not kept.",
         subsection(
             "STOW-RS (PS3.18 section 10.5)",
             bullets(

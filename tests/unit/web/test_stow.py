@@ -40,6 +40,7 @@ class Stow:
     port: int
     spool: FileSpool
     index: Index
+    intake: Intake
 
     def post(self, body: bytes, *, study_uid: str = "", **headers: str) -> httpx.Response:
         path = f"/dicom-web/studies/{study_uid}" if study_uid else "/dicom-web/studies"
@@ -51,7 +52,7 @@ class Stow:
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Callable[..., Stow]]:
-    running: list[tuple[WebServer, httpx.Client]] = []
+    running: list[tuple[WebServer, httpx.Client, Intake]] = []
 
     def start_stow(*, minimum_free_bytes: int = 0, **settings: int) -> Stow:
         (tmp_path / "token").write_text(TOKEN + "\n")
@@ -59,19 +60,21 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Stow]]:
         index = Index(open_database(tmp_path / "node.sqlite"))
         application = FastAPI()
         stow_settings = StowSettings.model_validate({"token_file": tmp_path / "token", **settings})
-        application.include_router(create_stow(stow_settings, Intake(spool, index)))
+        intake = Intake(spool, index)
+        application.include_router(create_stow(stow_settings, intake))
         server = WebServer(application, WebSettings(port=0))
         server.start()
         client = httpx.Client(
             base_url=f"http://127.0.0.1:{server.port}", headers={"Authorization": f"Bearer {TOKEN}"}, timeout=30
         )
-        running.append((server, client))
-        return Stow(client=client, port=server.port, spool=spool, index=index)
+        running.append((server, client, intake))
+        return Stow(client=client, port=server.port, spool=spool, index=index, intake=intake)
 
     yield start_stow
-    for server, client in running:
+    for server, client, intake in running:
         client.close()
         server.stop()
+        intake.close()
 
 
 @pytest.fixture
@@ -128,6 +131,7 @@ def test_every_instance_is_stored_once_and_named(stow: Stow) -> None:
         module = Dataset.from_json(answer.json())
         assert [item.ReferencedSOPInstanceUID for item in module.ReferencedSOPSequence] == uids
     assert stow.held() == 3
+    stow.intake.flush()
     (progress,) = stow.index.receiving()
     assert set(progress.last_received_at) == {SERIES_UID}
 

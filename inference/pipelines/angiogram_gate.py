@@ -2,6 +2,10 @@
 
 Owns the limits and the place of the pulmonary trunk: to the left of the ascending aorta and in front of the left main
 bronchus, which fixes it within the lungs' box. A first, coarse look needs no lungs, so that plain CTs cost no time.
+
+Of motion only steps are judged: places where the anatomy jumps from one slice to the next, as after a cough or with
+breathing between the turns of the tube. What blurs or bends smoothly (the heart's beat, a slow breath during a spiral)
+changes neighbouring slices no more than anatomy does, and passes.
 """
 
 from dataclasses import dataclass
@@ -32,6 +36,20 @@ TRUNK_SHARES = ((-0.04, 0.2), (0.2, 0.56), (0.48, 0.78))
 """Where the trunk lies within the lungs' box, as shares: of its width, from the middle to the patient's left; of its
 depth, from the front; of its height, from the base."""
 
+CELL_MM = 4.0
+"""Pictures are averaged to cells of this size before neighbouring slices are compared: noise averages out."""
+CHANGE_HU = (-1000.0, 200.0)
+"""What counts as change between slices; contrast that comes and goes does not."""
+AROUND = 3
+"""Pairs of neighbouring slices on both sides, whose median change is what is usual there."""
+STEP_RATIO = 1.75
+"""Change of a pair over what is usual around it. Phantoms at rest stay below 1.4, three real CTs below 1.5; a jump of
+5 mm gives 1.9 to 5, the more the closer the slices (``docs/models/embolism.md`` has the figures)."""
+SMALLEST_USUAL_HU = 1.0
+"""Less change than this is noise, or air above the patient."""
+MOST_STEPS = 2
+"""A single jump spoils a slice or two, not the series."""
+
 
 class NotAnAngiogram(Exception):
     """The volume is no CT pulmonary angiogram that can be read; the message says why."""
@@ -61,6 +79,29 @@ def refuse_without_contrast(volume: Volume) -> None:
     """
     if bright_ml(volume) < SMALLEST_BRIGHT_ML:
         raise NotAnAngiogram("not a CT pulmonary angiogram: no contrast agent in the heart and the great vessels")
+
+
+def refuse_moved(volume: Volume) -> None:
+    """Raises ``NotAnAngiogram`` where the anatomy jumps between neighbouring slices more than ``MOST_STEPS`` times."""
+    found = steps(volume)
+    if len(found) > MOST_STEPS:
+        raise NotAnAngiogram(
+            f"not a CT pulmonary angiogram that can be read: the patient moved during the scan, the anatomy jumps "
+            f"between neighbouring slices in {len(found)} places"
+        )
+
+
+def steps(volume: Volume) -> NDArray[np.int64]:
+    """Slices (indices) that differ from the one before far more than slices around them do from theirs."""
+    step_x, step_y, _ = volume.spacing_xyz_mm
+    slices, rows, columns = volume.array_zyx.shape
+    size = max(1, round(columns * step_x / CELL_MM)), max(1, round(rows * step_y / CELL_MM))
+    cells = np.empty((slices, size[1], size[0]), np.float32)
+    for small, picture in zip(cells, volume.array_zyx, strict=True):
+        small[...] = cv2.resize(np.clip(picture, *CHANGE_HU).astype(np.float32), size, interpolation=cv2.INTER_AREA)
+    change = np.abs(np.diff(cells, axis=0)).mean(axis=(1, 2))
+    usual = [np.median(change[max(k - AROUND, 0) : k + AROUND + 1]) for k in range(len(change))]
+    return np.flatnonzero(change > STEP_RATIO * np.maximum(usual, SMALLEST_USUAL_HU)) + 1
 
 
 def bright_ml(volume: Volume) -> float:

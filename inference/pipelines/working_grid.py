@@ -37,6 +37,24 @@ def reduced(volume: Volume) -> Volume:
     )
 
 
+def thinned(volume: Volume, every: int) -> Volume:
+    """Every so manieth slice, the first included."""
+    if every == 1:
+        return volume
+    return Volume(
+        array_zyx=volume.array_zyx[::every],
+        index_to_patient=volume.index_to_patient @ np.diag([1.0, 1.0, float(every), 1.0]),
+        frame_of_reference_uid=volume.frame_of_reference_uid,
+    )
+
+
+def spread(mask: NDArray[np.bool_], every: int, slices: int) -> NDArray[np.bool_]:
+    """A mask of a ``thinned`` volume on all its ``slices``: each has the mask of the nearest one that was kept."""
+    if every == 1:
+        return mask
+    return mask[np.minimum((np.arange(slices) + every // 2) // every, len(mask) - 1)]
+
+
 def bounding_box(mask: NDArray[np.bool_]) -> Box | None:
     """The smallest box that holds a mask; ``None`` for an empty mask."""
     bounds = []

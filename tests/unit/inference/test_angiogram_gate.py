@@ -8,10 +8,13 @@ import pytest
 from inference.phantoms import Phantom, chest_ct
 from inference.phantoms.ctpa import ctpa
 from inference.pipelines.angiogram_gate import (
+    MOST_STEPS,
     NotAnAngiogram,
     contrast_of,
+    refuse_moved,
     refuse_wide_slices,
     refuse_without_contrast,
+    steps,
 )
 from inference.pipelines.lung_regions import Lungs
 from inference.volume import Volume
@@ -25,6 +28,21 @@ def angiogram() -> Phantom:
 @pytest.fixture(scope="module")
 def plain() -> Phantom:
     return chest_ct(seed=2, slices=30, size_px=160)
+
+
+@pytest.fixture(scope="module")
+def fine() -> Phantom:
+    """Slices of 2 mm."""
+    return ctpa(seed=3, slices=150, size_px=128)
+
+
+def jumping(phantom: Phantom, *, at: list[int], slices: int) -> Volume:
+    """The anatomy under the table's even steps goes ``slices`` forth and back again at each of ``at``."""
+    array = phantom.volume.array_zyx
+    source = np.arange(len(array))
+    for number, first in enumerate(at):
+        source[first:] += slices if number % 2 == 0 else -slices
+    return replace(phantom.volume, array_zyx=array[np.clip(source, 0, len(array) - 1)])
 
 
 def lungs(phantom: Phantom) -> Lungs:
@@ -84,3 +102,42 @@ def test_without_a_second_lung_nobody_knows_where_the_trunk_is(angiogram: Phanto
     one = Lungs(left=np.zeros_like(angiogram.left_lung), right=angiogram.right_lung)
     with pytest.raises(NotAnAngiogram, match="only one lung"):
         contrast_of(angiogram.volume, one)
+
+
+def test_a_patient_at_rest_passes_whatever_the_slices(fine: Phantom, angiogram: Phantom) -> None:
+    every_second = replace(fine.volume, array_zyx=fine.volume.array_zyx[::2])
+    for volume in (fine.volume, every_second, angiogram.volume, flipped(fine)[0]):
+        assert not len(steps(volume))
+        refuse_moved(volume)
+
+
+def test_steps_are_found_where_they_are_and_too_many_are_refused(fine: Phantom) -> None:
+    at = [40, 60, 80, 100]
+    moved = jumping(fine, at=at, slices=6)
+    assert steps(moved).tolist() == at
+    reason = r"can be read: the patient moved during the scan, .* between neighbouring slices in 4 places"
+    with pytest.raises(NotAnAngiogram, match=reason):
+        refuse_moved(moved)
+
+
+def test_a_single_cough_and_a_slow_breath_are_no_reason(fine: Phantom) -> None:
+    cough = jumping(fine, at=[60, 62], slices=6)
+    assert 0 < len(steps(cough)) <= MOST_STEPS
+    refuse_moved(cough)
+    array = fine.volume.array_zyx.astype(np.float32)
+    place = np.arange(len(array)) + 4 * np.sin(np.arange(len(array)) / 8)  # 8 mm up and down in every 100 mm
+    below = np.clip(np.floor(place).astype(int), 0, len(array) - 2)
+    share = np.clip(place - below, 0, 1).astype(np.float32)[:, None, None]
+    breath = (1 - share) * array[below] + share * array[below + 1]
+    refuse_moved(replace(fine.volume, array_zyx=breath.astype(np.int16)))
+
+
+def test_contrast_that_comes_and_air_above_the_patient_are_no_motion(fine: Phantom) -> None:
+    array = fine.volume.array_zyx.copy()
+    array[75:][(array[75:] > 150) & (array[75:] < 700)] += 300
+    array[:20], array[130:] = -1000, -1000
+    assert len(steps(replace(fine.volume, array_zyx=array))) <= MOST_STEPS  # the two edges of the patient
+
+
+def test_a_volume_of_one_slice_has_no_steps(fine: Phantom) -> None:
+    assert not len(steps(replace(fine.volume, array_zyx=fine.volume.array_zyx[:1])))

@@ -1,7 +1,7 @@
 """The pipeline: emboli of a phantom are found on their side, what is no angiogram is refused, disagreement is told."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -40,12 +40,15 @@ class Overruled:
     real: EmbeddedEngine
     probability: float
     box: NDArray[np.float32] | None
+    rows: dict[str, int] = field(default_factory=dict)
+    """How many slices each model was shown."""
 
     def identity(self, spec: ModelSpec) -> ModelIdentity:
         return self.real.identity(spec)
 
     def run(self, spec: ModelSpec, inputs: Tensors, *, cancelled: Callable[[], bool] | None = None) -> Tensors:
         count = len(next(iter(inputs.values())))
+        self.rows[spec.name] = self.rows.get(spec.name, 0) + count
         if spec.name == "pe_classifier":
             one = np.array([1 - self.probability, self.probability], np.float32)
             return {"probabilities": np.tile(one, (count, 1))}
@@ -91,6 +94,31 @@ def test_a_plain_chest_ct_is_not_analysed(engine: EmbeddedEngine) -> None:
     findings = run_pipeline("pulmonary_embolism", chest_ct(seed=3, slices=100, size_px=128).volume, engine)
     assert findings.status is Status.NOT_ANALYSED
     assert findings.reason.startswith("not a CT pulmonary angiogram: no contrast")
+
+
+def test_a_patient_who_moved_is_not_analysed(phantom: Phantom, engine: EmbeddedEngine) -> None:
+    source = np.arange(100)
+    for number, first in enumerate((25, 40, 55, 70)):
+        source[first:] += 5 if number % 2 == 0 else -5
+    moved = replace(phantom.volume, array_zyx=phantom.volume.array_zyx[np.clip(source, 0, 99)])
+    findings = run_pipeline("pulmonary_embolism", moved, engine)
+    assert findings.status is Status.NOT_ANALYSED
+    assert "the patient moved during the scan" in findings.reason
+
+
+def test_lungs_of_thin_slices_are_looked_for_on_some_of_them(phantom: Phantom, engine: EmbeddedEngine) -> None:
+    """Between every two slices a third one: the same patient, the same findings."""
+    volume = phantom.volume
+    array = np.repeat(volume.array_zyx, 2, axis=0)
+    array[1:-1:2] = (array[:-2:2].astype(np.int32) + array[2::2]) // 2
+    fine = replace(volume, array_zyx=array, index_to_patient=volume.index_to_patient @ np.diag([1, 1, 0.5, 1]))
+    engines = [Overruled(real=engine, probability=0.2, box=None) for _ in range(2)]
+    thick = run_pipeline("pulmonary_embolism", volume, engines[0])
+    thin = run_pipeline("pulmonary_embolism", fine, engines[1])
+    assert not thick.reason + thin.reason
+    assert (engines[0].rows["lungs_unet"], engines[1].rows["lungs_unet"]) == (100, 100)
+    assert engines[1].rows["pe_classifier"] == pytest.approx(2 * engines[0].rows["pe_classifier"], abs=2)
+    assert thick.status is thin.status is Status.NEGATIVE
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ statement cannot say anything else than the node does; ``docs/conformance.md`` i
 Knows no settings file: it states the built-in values and the limits of what can be configured.
 """
 
-from dicom_node.commands.statement import commitment, network, objects, other_doors, terminology
+from dicom_node.commands.statement import commitment, network, objects, other_doors, security, terminology
 
 __all__ = ["conformance_statement"]
 
@@ -19,7 +19,7 @@ _SECTIONS = (
     network.storage_scu,
     network.configuration,
     objects.character_sets,
-    network.security,
+    security.security,
     objects.created_objects,
     objects.uids,
     terminology.standard_codes,

@@ -70,7 +70,8 @@ def acceptance() -> str:
     rows = [
         ["called AE title is not the node's", *_rejection(*user, policy.RejectReason.CALLED_AE_NOT_RECOGNISED)],
         [
-            "calling AE title is no configured peer, or a peer's from an address that is not its own; "
+            "calling AE title is no configured peer, or a peer's from an address that is not its own, or without the "
+            "certificate that belongs to it; "
             "without configured peers: an address that is not the machine's own",
             *_rejection(*user, policy.RejectReason.CALLING_AE_NOT_RECOGNISED),
         ],
@@ -226,21 +227,6 @@ def configuration() -> str:
     )
 
 
-def security() -> str:
-    """What protects the network side, and what does not."""
-    return section(
-        "Security",
-        bullets(
-            "No TLS: no secure transport connection profile of PS3.15 is supported. Use a network that only modalities "
-            "and archives reach.",
-            "Associations are admitted by called AE title, calling AE title and, where configured, address of the "
-            "peer. Without configured peers only programs on the machine itself may associate.",
-            "No audit trail profile, no digital signatures, no de-identification. Logs carry UIDs and AE titles, never "
-            "a patient's name, ID or birth date.",
-        ),
-    )
-
-
 def not_supported() -> str:
     """What peers may look for in vain."""
     return section(
@@ -251,7 +237,7 @@ def not_supported() -> str:
             "unified procedure step, print.",
             "DICOMweb (PS3.18) other than STOW-RS; media (PS3.11). `receive` reads Part 10 files, `infer` reads and "
             "writes them.",
-            "TLS, user identity, asynchronous operations.",
+            "User identity, asynchronous operations.",
         ),
     )
 

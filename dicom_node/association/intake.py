@@ -8,12 +8,11 @@ UID is taken; the row follows in a batch (``ledger``). The statuses are those of
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from dicom_node.association.ledger import InstanceIndex, Ledger
+from dicom_node.association.ledger import Entry, InstanceIndex, Ledger
 from dicom_node.association.requests import Offer, ReceivedInstance
 from dicom_node.errors import InstanceRefused, StorageCorrupt, StoreStatus
 from dicom_node.headers import facts_from_data_set, is_valid_uid
-from dicom_node.index import Arrival
-from dicom_node.records import InstanceFacts, StoredInstance
+from dicom_node.records import InstanceFacts
 from dicom_node.spool import Spool, SpoolWriter
 
 
@@ -22,7 +21,7 @@ class Intake:
 
     def __init__(self, spool: Spool, index: InstanceIndex) -> None:
         self._spool = spool
-        self._ledger = Ledger(index)
+        self._ledger = Ledger(spool, index)
 
     def __call__(self, received: ReceivedInstance) -> InstanceFacts:
         """Take an instance whose data set is in memory. Returns when it is durable.
@@ -97,13 +96,12 @@ class Incoming:
         """Make what was checked durable. Raises ``InstanceRefused`` and ``ResourceExhausted``."""
         assert self._facts is not None, "check first"  # noqa: S101 - a mistake in this package
         try:
-            stored = self._writer.publish()
+            path = self._writer.publish()
         except StorageCorrupt as error:
             raise _other_content() from error
-        instance = StoredInstance(
-            facts=self._facts, path=stored.path, sha256=stored.sha256, size_bytes=stored.size_bytes
+        self._ledger.note(
+            Entry(facts=self._facts, path=path, received_at=datetime.now(UTC), calling_ae=self._offer.calling_ae)
         )
-        self._ledger.note(Arrival(instance=instance, received_at=datetime.now(UTC), calling_ae=self._offer.calling_ae))
 
     def discard(self) -> None:
         """Leave nothing behind; after ``commit`` nothing happens."""

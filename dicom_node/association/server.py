@@ -5,6 +5,7 @@ The thread that accepts does nothing else: no handshake, no byte of a peer, no l
 
 import socket
 import ssl
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -26,6 +27,9 @@ BACKLOG = 512
 """Connections that the operating system keeps until they are accepted."""
 BREATH_S = 0.1
 """Pause after a connection that could not be accepted: out of descriptors, say."""
+HANDOVER_S = 0.0005
+"""How long a thread that computes keeps the interpreter when another asks for it. An association asks after each system
+call, some twenty times an instance; at Python's 5 ms, one busy thread (rows for the index, an analysis) stalls all."""
 STOP_PATIENCE_S = 10.0
 """For associations that are just making an instance durable when the node stops."""
 
@@ -74,6 +78,7 @@ class StorageScp:
         else:
             doors = [(self._settings.port, None), (tls_port, self._tls)]
         self._listeners = [_listen(self._settings.bind, port) for port, _ in doors]
+        sys.setswitchinterval(HANDOVER_S)
         self._watchdog.start()
         for listener, (_, tls) in zip(self._listeners, doors, strict=True):
             thread = threading.Thread(target=self._accept, args=(listener, tls), name="storage-scp", daemon=True)

@@ -10,7 +10,7 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stored:
-    """An instance that is durable: it survives a power cut."""
+    """What a published file holds."""
 
     path: Path
     """Part 10 file (PS3.10)."""
@@ -36,8 +36,8 @@ class SpoolWriter(Protocol):
         """What has been written so far, as a mapped Part 10 file, and where the data set starts in it."""
         ...
 
-    def publish(self) -> Stored:
-        """Make the instance durable, and give everything back.
+    def publish(self) -> Path:
+        """Make the instance durable, and give everything back. Returns its Part 10 file.
 
         Raises ``ResourceExhausted``, or ``StorageCorrupt`` where its UID holds other bytes, which stay as they are.
         """
@@ -64,7 +64,7 @@ class Spool(Protocol):
         ...
 
     def describe(self, path: Path) -> Stored:
-        """Read a stored file again. Raises ``StorageCorrupt`` where it is damaged."""
+        """Read a published file, and digest it. Raises ``StorageCorrupt`` where it is damaged."""
         ...
 
     def set_aside(self, path: Path) -> Path:

@@ -49,7 +49,7 @@ class FileSpool:
         name = hashlib.sha256(sop_instance_uid.encode("ascii")).hexdigest()
         path = f"{self._root}/{name[:SHARD_CHARACTERS]}/{name}.dcm"
         if os.path.exists(path):  # noqa: PTH110 - once for every instance, and several times as fast as pathlib
-            return RepeatedFile(Path(path), describe=self.describe)
+            return RepeatedFile(Path(path))
         self._require_room()
         # Several associations, and several processes, may bring one instance at the same time.
         temporary = f"{path}.{os.getpid()}-{next(self._serial)}{TEMPORARY}"

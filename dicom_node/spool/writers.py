@@ -1,7 +1,6 @@
 """One instance on its way into ``files.FileSpool``: a new file, or bytes that are held against a file that is there."""
 
 import errno
-import hashlib
 import mmap
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -9,7 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from dicom_node.errors import ResourceExhausted, StorageCorrupt
-from dicom_node.spool.base import Stored
 from dicom_node.spool.part10 import data_set_offset
 
 TEMPORARY = ".part"
@@ -31,7 +29,6 @@ class NewFile:
         self._head = head
         self._require_room = require_room
         self._synchronise = synchronise
-        self._digest = hashlib.sha256()
         self._size = 0
         self._check_room_at = ROOM_CHECK_BYTES
         with _full_disk_told():
@@ -47,8 +44,6 @@ class NewFile:
         """See ``SpoolWriter``."""
         with _full_disk_told():
             self._size += self._append(pieces)
-        for piece in pieces:
-            self._digest.update(piece)
         if self._size >= self._check_room_at:
             self._check_room_at = self._size + ROOM_CHECK_BYTES
             self._require_room()
@@ -59,9 +54,9 @@ class NewFile:
         with mmap.mmap(self._descriptor, 0, access=mmap.ACCESS_READ) as mapped:
             yield mapped, len(self._head)
 
-    def publish(self) -> Stored:
+    def publish(self) -> Path:
         """See ``SpoolWriter``."""
-        stored = Stored(path=Path(self._path), sha256=self._digest.hexdigest(), size_bytes=self._size)
+        path = Path(self._path)
         try:
             with _full_disk_told():
                 os.link(self._temporary, self._path)
@@ -69,10 +64,10 @@ class NewFile:
                     os.fsync(self._descriptor)
         except FileExistsError:
             # Another association was faster. What is in that file counts; it may not be durable yet.
-            _require_same(self._descriptor, len(self._head), stored.path)
+            _require_same(self._descriptor, len(self._head), path)
         finally:
             self.discard()
-        return stored
+        return path
 
     def discard(self) -> None:
         """See ``SpoolWriter``."""
@@ -94,9 +89,8 @@ class NewFile:
 class RepeatedFile:
     """Implements ``SpoolWriter`` for an instance that the spool has: nothing is written, the bytes must be the same."""
 
-    def __init__(self, path: Path, *, describe: Callable[[Path], Stored]) -> None:
+    def __init__(self, path: Path) -> None:
         self._path = path
-        self._describe = describe
         self._same = True
         self._size = 0
         self._file = path.open("rb")
@@ -121,14 +115,14 @@ class RepeatedFile:
         with mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
             yield mapped, self._start
 
-    def publish(self) -> Stored:
+    def publish(self) -> Path:
         """See ``SpoolWriter``."""
         try:
             self._require_same()
             os.fsync(self._file.fileno())  # whoever brought it first may still be waiting for that
-            return self._describe(self._path)
         finally:
             self.discard()
+        return self._path
 
     def discard(self) -> None:
         """See ``SpoolWriter``."""

@@ -17,7 +17,7 @@ DATA_SET = b"\x08\x00\x18\x00UI\x04\x001.2\x00" + b"\x10\x00\x20\x00LO\x04\x00ID
 def store(spool: FileSpool, *, uid: str = "1.2", encoded: bytes = DATA_SET) -> Stored:
     writer = spool.begin(sop_instance_uid=uid, sop_class_uid=CT, transfer_syntax_uid=EXPLICIT)
     writer.write([memoryview(encoded[:5]), memoryview(encoded[5:])])
-    return writer.publish()
+    return spool.describe(writer.publish())
 
 
 def test_bytes_are_kept_and_the_file_is_part_10(tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ STUDY_DATE: Final = "20260101"
 RESCALE_INTERCEPT: Final = -1024
 """HU of stored value 0, as scanners of 12 bits have it."""
 TUBE_KV: Final = "120"
+PAINTED: Final = "painted"
 MAKER: Final = "dicom-node phantom"
 
 
@@ -70,10 +71,23 @@ def write_phantom_study(
         raise ValueError(f"there are no phantoms of kind {kind!r}; there are {', '.join(KINDS)}")
     phantom = KINDS[kind](seed=seed, slices=slices, size_px=size_px, normal=normal)
     study = (kind, slices, size_px, seed, "normal" if normal else "diseased")
+    return _write(out, phantom, study, truth_folder=truth_folder)
+
+
+def write_painted_study(out: Path, phantom: Phantom, *, seed: int, source: str) -> PhantomStudy:
+    """Write a real angiogram into which clots were painted, as a study of its own without the patient's data.
+
+    ``source``: series that it was painted on; with ``seed`` it makes the UIDs.
+    """
+    slices, size_px, _ = phantom.volume.array_zyx.shape
+    return _write(out, phantom, ("ctpa", slices, size_px, seed, PAINTED, source), truth_folder=None)
+
+
+def _write(out: Path, phantom: Phantom, study: tuple[str | int, ...], *, truth_folder: Path | None) -> PhantomStudy:
     out.mkdir(parents=True, exist_ok=True)
     images: list[Dataset] = []
     paths: list[Path] = []
-    for k in range(slices):
+    for k in range(len(phantom.volume.array_zyx)):
         image = _image(phantom, k, study)
         paths.append(out / f"IM{image.InstanceNumber:04d}.dcm")
         image.save_as(paths[-1], enforce_file_format=True)
@@ -120,7 +134,7 @@ def _file_meta(instance_uid: str) -> FileMetaDataset:
 
 
 def _patient_and_study(image: Dataset, study: tuple[str | int, ...]) -> None:
-    kind, slices, size_px, seed, health = study
+    kind, slices, size_px, seed, health, *_ = study
     image.PatientName = PATIENT_NAME
     image.PatientID = f"PHANTOM-{kind}-{seed}".upper()
     image.PatientBirthDate = ""
@@ -132,7 +146,8 @@ def _patient_and_study(image: Dataset, study: tuple[str | int, ...]) -> None:
     image.AccessionNumber = ""
     image.ReferringPhysicianName = ""
     what = "chest CT" if kind == "ct" else "CTPA"
-    image.StudyDescription = f"Synthetic {what}, {health}, {slices} x {size_px}"
+    made = "Emboli painted on a real" if health == PAINTED else "Synthetic"
+    image.StudyDescription = f"{made} {what}, {health}, {slices} x {size_px}"
 
 
 def _series(image: Dataset, study: tuple[str | int, ...]) -> None:

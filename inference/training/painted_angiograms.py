@@ -39,7 +39,8 @@ class RealAngiogram:
     """A CT angiogram, presumed free of emboli, with what painting needs."""
 
     volume: Volume
-    lungs: NDArray[np.bool_]
+    left_lung: NDArray[np.bool_]
+    right_lung: NDArray[np.bool_]
     vessels: VesselTree
 
     @classmethod
@@ -55,7 +56,12 @@ class RealAngiogram:
         vessels = find_vessels(volume, left, right)
         if not len(vessels.ridge_zyx):
             raise ValueError("no vessel with contrast was found in the lungs: is it an angiogram?")
-        return cls(volume=volume, lungs=left | right, vessels=vessels)
+        return cls(volume=volume, left_lung=left, right_lung=right, vessels=vessels)
+
+    @property
+    def lungs(self) -> NDArray[np.bool_]:
+        """Both."""
+        return self.left_lung | self.right_lung
 
     def quarter(self, number: int) -> range:
         """Slices of that quarter of the lungs' height, without ``APART`` at both ends."""
@@ -68,9 +74,12 @@ class RealAngiogram:
         x_mm, y_mm, _ = self.volume.spacing_xyz_mm
         return field_around(self.lungs, pixel_xy_mm=(x_mm, y_mm))
 
-    def painted(self, seed: int) -> PaintedCt:
-        """With clots; seeds of training and of figures never meet (``inference.training.angiograms``)."""
-        return paint_clots(self.volume, self.vessels, np.random.default_rng((seed, 5)), more=MORE)
+    def painted(self, seed: int, *, more: int = MORE) -> PaintedCt:
+        """With ``more`` times as many clots as a patient has.
+
+        Seeds of training and of figures never meet (``inference.training.angiograms``).
+        """
+        return paint_clots(self.volume, self.vessels, np.random.default_rng((seed, 5)), more=more)
 
     def bare(self) -> PaintedCt:
         """As it is."""

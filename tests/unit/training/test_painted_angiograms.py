@@ -1,12 +1,16 @@
 """Clots painted into the vessels of a picture: where they lie, what they look like, and which slices are held back."""
 
+import json
 import tarfile
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
+from click.testing import CliRunner
 from numpy.typing import NDArray
 
+from dicom_node.__main__ import main
 from dicom_node.commands.angiogram_folder import angiogram_in
 from inference.engines.embedded import EmbeddedEngine
 from inference.phantoms.ctpa import ctpa
@@ -29,7 +33,9 @@ def generated() -> RealAngiogram:
     """A generated angiogram without clots in the place of a real one."""
     phantom = ctpa(seed=9, slices=60, size_px=256, normal=True)
     vessels = find_vessels(phantom.volume, phantom.left_lung, phantom.right_lung)
-    return RealAngiogram(volume=phantom.volume, lungs=phantom.left_lung | phantom.right_lung, vessels=vessels)
+    return RealAngiogram(
+        volume=phantom.volume, left_lung=phantom.left_lung, right_lung=phantom.right_lung, vessels=vessels
+    )
 
 
 def test_clots_replace_blood_and_nothing_else(generated: RealAngiogram) -> None:
@@ -122,3 +128,11 @@ def test_the_real_angiogram_can_be_painted(shared_data: Path, tmp_path: Path) ->
     assert 20 < np.median(painted.volume.array_zyx[painted.clots]) < 130
     spine = slice(230, 290)
     assert not real.vessels.lumen[50, 340:, spine].any()
+    made = CliRunner().invoke(main, ["phantom", str(tmp_path / "out"), "--kind", "ctpa", "--onto", str(tmp_path)])
+    assert made.exit_code == 0, made.output
+    written = [pydicom.dcmread(path) for path in sorted((tmp_path / "out").glob("*.dcm"))]
+    assert len(written) == 100
+    sources = {str(pydicom.dcmread(path, stop_before_pixels=True).PatientID) for path in tmp_path.glob("*.dcm")}
+    assert not {str(one.PatientID) for one in written} & sources
+    assert "painted on a real CTPA" in written[0].StudyDescription
+    assert json.loads((tmp_path / "out/truth/boxes.json").read_text())

@@ -4,7 +4,7 @@ import sys
 
 import click
 
-from benchmarks import overhead, segmentation, triton, viewing
+from benchmarks import angiogram, overhead, segmentation, triton, viewing
 from dicom_node.logs import configure_logging
 
 
@@ -19,6 +19,7 @@ def bench(repeats: int, slices: int) -> None:
         overhead.measure(repeats=repeats, slices=slices),
         viewing.measure(slices=slices),
         *triton.measure(repeats=repeats, slices=slices),
+        *angiogram.measure(slices=slices),
     ]
     for result in results:
         click.echo(result.line())

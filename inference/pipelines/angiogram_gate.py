@@ -43,8 +43,8 @@ CHANGE_HU = (-1000.0, 200.0)
 AROUND = 3
 """Pairs of neighbouring slices on both sides, whose median change is what is usual there."""
 STEP_RATIO = 1.75
-"""Change of a pair over what is usual around it. Phantoms at rest stay below 1.4, three real CTs below 1.5; a jump of
-5 mm gives 1.9 to 5, the more the closer the slices (``docs/models/embolism.md`` has the figures)."""
+"""Change of a pair over what is usual around it. Phantoms at rest stay below 1.25, three real CTs below 1.4; a jump of
+5 mm gives 1.7 to 4, the more the closer the slices (``docs/models/embolism.md`` has the figures)."""
 SMALLEST_USUAL_HU = 1.0
 """Less change than this is noise, or air above the patient."""
 MOST_STEPS = 2

@@ -7,7 +7,8 @@ XML is neither read nor written. What ``stow_upload`` has stored stays stored, w
 import asyncio
 import hmac
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from http import HTTPStatus
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
@@ -17,7 +18,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from starlette.requests import ClientDisconnect
 
-from dicom_node.association import Intake
+from dicom_node.association import AssociationEvent, EventKind, Intake
 from dicom_node.association.file_intake import ArrivingFile
 from dicom_node.errors import SettingsError
 from dicom_node.headers import is_valid_uid
@@ -69,9 +70,14 @@ class _Refusal(Exception):
         self.status = status
 
 
-def create_stow(settings: StowSettings, intake: Intake) -> APIRouter:
-    """The two resources. Raises ``SettingsError`` where the token cannot be used."""
-    door = _Door(settings, intake)
+def create_stow(
+    settings: StowSettings, intake: Intake, *, audit: Callable[[AssociationEvent], None] = lambda _event: None
+) -> APIRouter:
+    """The two resources. Raises ``SettingsError`` where the token cannot be used.
+
+    ``audit`` is told who came without the token, and of each request what it brought, as of an association.
+    """
+    door = _Door(settings, intake, audit)
     router = APIRouter(prefix="/dicom-web")
 
     @router.post("/studies")
@@ -90,9 +96,10 @@ def create_stow(settings: StowSettings, intake: Intake) -> APIRouter:
 class _Door:
     """Answers requests; counts those under way. Used from the event loop alone."""
 
-    def __init__(self, settings: StowSettings, intake: Intake) -> None:
+    def __init__(self, settings: StowSettings, intake: Intake, audit: Callable[[AssociationEvent], None]) -> None:
         self._settings = settings
         self._intake = intake
+        self._audit = audit
         self._token = read_token(settings.token_file)
         self._under_way = 0
 
@@ -100,18 +107,20 @@ class _Door:
         """Store what the request brings."""
         peer = request.client.host if request.client is not None else ""
         try:
-            boundary = self._admitted(request, study_uid)
+            upload = self._admitted(request, study_uid, peer)
         except _Refusal as refusal:
             log.warning("stow_rejected", address=peer, status=refusal.status, reason=str(refusal))
+            if refusal.status == HTTPStatus.UNAUTHORIZED:
+                self._audit(AssociationEvent(kind=EventKind.REJECTED, address=peer, reason="STOW-RS without the token"))
             return _plain(refusal.status, str(refusal))
         self._under_way += 1
         try:
-            return await self._store(request, boundary, study_uid, peer)
+            return await self._store(request, upload, peer)
         finally:
             self._under_way -= 1
 
-    def _admitted(self, request: Request, study_uid: str) -> str:
-        """The boundary of a request whose body may be read."""
+    def _admitted(self, request: Request, study_uid: str, peer: str) -> Upload:
+        """What takes the body of a request that may be read."""
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         known = hmac.compare_digest(token.strip().encode("latin-1"), self._token)
         if scheme.lower() != "bearer" or not known:
@@ -129,18 +138,17 @@ class _Door:
             raise _Refusal(413, f"the request is longer than {self._settings.maximum_request_mb} MiB")
         if self._under_way >= self._settings.maximum_requests:
             raise _Refusal(503, "too many requests at once")
-        return parameter("boundary")
-
-    async def _store(self, request: Request, boundary: str, study_uid: str, peer: str) -> Response:
-        started = time.monotonic()
 
         def arrive() -> ArrivingFile:
             return ArrivingFile(self._intake, source=SOURCE, study_uid=study_uid)
 
         try:
-            upload = Upload(boundary, self._settings, arrive=arrive, peer=peer)
+            return Upload(parameter("boundary"), self._settings, arrive=arrive, peer=peer)
         except MalformedMultipart as error:
-            return _plain(400, str(error))
+            raise _Refusal(400, str(error)) from error
+
+    async def _store(self, request: Request, upload: Upload, peer: str) -> Response:
+        started = time.monotonic()
         try:
             status, reason = await _read(request, upload)
         except ClientDisconnect:
@@ -148,6 +156,16 @@ class _Door:
         finally:
             await asyncio.to_thread(upload.close)
         response = upload.response
+        whole = upload.complete and not reason
+        self._audit(
+            AssociationEvent(
+                kind=EventKind.ENDED if whole else EventKind.ABORTED,
+                address=peer,
+                reason=reason,
+                instances=len(response.stored),
+                studies=upload.studies,
+            )
+        )
         log.info(
             "stow_request",
             address=peer,

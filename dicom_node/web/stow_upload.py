@@ -4,6 +4,7 @@ Blocking code, run in a thread: the intake waits for disks. A part that is refus
 away, so that it harms no other part.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 
@@ -35,6 +36,8 @@ class Upload:
 
     def __init__(self, boundary: str, settings: StowSettings, *, arrive: Callable[[], ArrivingFile], peer: str) -> None:
         self.response = StoreResponse()
+        self.studies: dict[str, Counter[str]] = {}
+        """Of each study, how many instances of which SOP class are durable."""
         self.size_bytes = 0
         self._settings = settings
         self._arrive = arrive
@@ -76,16 +79,21 @@ class Upload:
         if self._file is None:
             return
         self._file_bytes += len(block)
-        if self._file_bytes > self._settings.maximum_part_mb * BYTES_PER_MB:
+        # Written first, one block at most too many: the answer names the instance by the head of its file.
+        taken = self._attempt(partial(self._file.write, block))
+        if taken and self._file_bytes > self._settings.maximum_part_mb * BYTES_PER_MB:
             self._refuse(StoreStatus.CANNOT_UNDERSTAND, "the part is larger than web.stow.maximum_part_mb")
-        else:
-            self._attempt(partial(self._file.write, block))
 
     def end_part(self) -> None:
         """See ``PartReceiver``. On return the instance is durable, or its failure is noted."""
-        if self._file is not None and self._attempt(self._file.finish):
+        if self._file is not None and self._attempt(self._finish):
             self.response.stored.append(_reference(self._file))
             self._file = None
+
+    def _finish(self) -> None:
+        assert self._file is not None  # noqa: S101 - its part is being read
+        facts = self._file.finish()
+        self.studies.setdefault(facts.study_uid, Counter())[facts.sop_class_uid] += 1
 
     def _attempt(self, step: Callable[[], object]) -> bool:
         assert self._file is not None  # noqa: S101 - its part is being read

@@ -16,8 +16,9 @@ import pytest
 from fastapi import FastAPI
 from pydicom import dcmread
 from pydicom.dataset import Dataset
+from pydicom.uid import CTImageStorage
 
-from dicom_node.association import Intake
+from dicom_node.association import AssociationEvent, EventKind, Intake
 from dicom_node.errors import SettingsError
 from dicom_node.index import Index, open_database
 from dicom_node.settings import StowSettings, WebSettings
@@ -54,14 +55,15 @@ class Stow:
 def start(tmp_path: Path) -> Iterator[Callable[..., Stow]]:
     running: list[tuple[WebServer, httpx.Client, Intake]] = []
 
-    def start_stow(*, minimum_free_bytes: int = 0, **settings: int) -> Stow:
+    def start_stow(*, minimum_free_bytes: int = 0, told: list[AssociationEvent] | None = None, **settings: int) -> Stow:
+        events: list[AssociationEvent] = [] if told is None else told
         (tmp_path / "token").write_text(TOKEN + "\n")
         spool = FileSpool(tmp_path / "spool", minimum_free_bytes=minimum_free_bytes)
         index = Index(open_database(tmp_path / "node.sqlite"))
         application = FastAPI()
         stow_settings = StowSettings.model_validate({"token_file": tmp_path / "token", **settings})
         intake = Intake(spool, index)
-        application.include_router(create_stow(stow_settings, intake))
+        application.include_router(create_stow(stow_settings, intake, audit=events.append))
         server = WebServer(application, WebSettings(port=0))
         server.start()
         client = httpx.Client(
@@ -241,7 +243,7 @@ def test_without_the_token_nothing_is_read(stow: Stow, authorization: str) -> No
         ({"Content-Type": 'multipart/related; type="application/dicom+json"; boundary=x'}, 415),
         ({"Content-Type": 'multipart/form-data; type="application/dicom"; boundary=x'}, 415),
         ({"Content-Type": 'multipart/related; type="application/dicom"'}, 400),
-        ({"Content-Type": f'multipart/related; type="application/dicom"; boundary="{"x" * 71}"'}, 400),
+        ({"Content-Type": f'multipart/related; type="application/dicom"; boundary="{"x" * 129}"'}, 400),
         ({"Accept": "application/dicom+xml"}, 406),
         ({"Accept": "application/dicom+xml, application/dicom+json;q=0.5"}, 200),
         ({"Accept": "application/json"}, 200),
@@ -381,3 +383,17 @@ def test_a_token_that_protects_nothing_is_a_mistake(tmp_path: Path, content: str
         read_token(tmp_path / "token")
     with pytest.raises(SettingsError, match="cannot be read"):
         read_token(tmp_path / "absent")
+
+
+def test_audit_is_told_what_came_and_who_had_no_token(start: Callable[..., Stow]) -> None:
+    told: list[AssociationEvent] = []
+    stow = start(told=told)
+    assert stow.post(body(*images(2))).status_code == 200
+    assert stow.post(body(*images(1)), Authorization="Bearer wrong").status_code == 401
+    assert stow.post(body(*images(1))[:-30]).status_code == 400
+    assert [(one.kind, one.address) for one in told] == [
+        (kind, "127.0.0.1") for kind in (EventKind.ENDED, EventKind.REJECTED, EventKind.ABORTED)
+    ]
+    assert [{uid: dict(counts) for uid, counts in one.studies.items()} for one in told] == [
+        {STUDY_UID: {CTImageStorage: 2}}, {}, {}
+    ]  # fmt: skip

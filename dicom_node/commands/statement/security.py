@@ -21,7 +21,11 @@ _MESSAGES: tuple[tuple[Code, tuple[Code, ...], str], ...] = (
         "one for what it has, and one for what it has not",
     ),
     (codes.BEGIN_TRANSFERRING, (), "results of a study are about to be sent to a destination: every attempt"),
-    (codes.SECURITY_ALERT, (codes.NODE_AUTHENTICATION,), "a TLS handshake failed, or an association was rejected"),
+    (
+        codes.SECURITY_ALERT,
+        (codes.NODE_AUTHENTICATION,),
+        "a TLS handshake failed, an association was rejected, or a STOW-RS request came without the token",
+    ),
     (codes.SECURITY_ALERT, (codes.AUDIT_RECORDING_STOPPED,), "audit messages were lost; how many"),
 )
 """Event ID, event type codes, trigger."""
@@ -86,7 +90,8 @@ def _audit() -> str:
             f"the oldest is removed. `{files.CURRENT}` is the one being written.",
             f"Receiving and sending never wait for the trail: {trail.CAPACITY:,} messages wait for each place; what "
             "comes beyond is lost, counted and told.",
-            "Opening of the console and the JSON API, and the commands, are not audited.",
+            "Instances that come by STOW-RS are audited like those of associations, with the address alone. What the "
+            "console and the JSON API show, and the commands (`receive` and `infer` among them), is not audited.",
         ),
     )
 

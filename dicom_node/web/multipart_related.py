@@ -9,8 +9,8 @@ from typing import Protocol
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-MAXIMUM_BOUNDARY = 70
-"""Characters (RFC 2046 section 5.1.1)."""
+MAXIMUM_BOUNDARY = 128
+"""Characters. RFC 2046 section 5.1.1 allows 70; Orthanc's DICOMweb plugin makes 73."""
 MAXIMUM_PART_HEADERS = 8
 MAXIMUM_PART_HEADER_BYTES = 1024
 

@@ -34,10 +34,12 @@ from dicom_node.spool.occupancy import Occupancy
 from dicom_node.tls import examine_all, server_context
 from dicom_node.web.api import create_api
 from dicom_node.web.console import create_console
+from dicom_node.web.metrics import create_metrics
 from dicom_node.web.server import WebServer
 from dicom_node.web.stow import create_stow
 from inference.engines.base import WELL, Engine, EngineError, run_canary
 from inference.engines.fallback import FallbackEngine
+from inference.engines.times import InferenceTimes
 from inference.findings import ModelIdentity
 from inference.models import EVERY_MODEL
 from inference.pipelines import models_of
@@ -58,31 +60,37 @@ def software_version() -> str:
     return metadata.version("dicom-node")
 
 
-def make_engine(settings: EngineSettings) -> Engine:
-    """The engine that the settings name. Raises ``EngineError`` where it cannot run."""
+def make_engine(settings: EngineSettings, times: InferenceTimes | None = None) -> Engine:
+    """The engine that the settings name; it adds its times to ``times``. Raises ``EngineError`` where it cannot run."""
     # Imported on use, so that a process loads neither OpenVINO nor gRPC unless it infers with it.
     if settings.kind == "triton":
-        engine = _triton_engine(settings)
+        engine = _triton_engine(settings, times)
         if settings.triton.fallback == "wait":
             return engine
-        return FallbackEngine(engine, make_engine(settings.model_copy(update={"kind": "embedded"})))
+        return FallbackEngine(engine, make_engine(settings.model_copy(update={"kind": "embedded"}), times))
     from inference.engines.embedded import EmbeddedEngine
 
-    return EmbeddedEngine(repository=settings.repository, threads=settings.threads or None)
+    return EmbeddedEngine(repository=settings.repository, threads=settings.threads or None, times=times)
 
 
-def _triton_engine(settings: EngineSettings) -> Engine:
+def _triton_engine(settings: EngineSettings, times: InferenceTimes | None) -> Engine:
     from inference.engines.triton import TritonEngine
     from inference.engines.triton_peer import Tls
 
     triton = settings.triton
     tls = None if triton.tls is None else Tls(ca=triton.tls.ca, certificate=triton.tls.certificate, key=triton.tls.key)
     return TritonEngine(
-        repository=settings.repository, addresses=triton.addresses, call_timeout_s=triton.call_timeout_s, tls=tls
+        repository=settings.repository,
+        addresses=triton.addresses,
+        call_timeout_s=triton.call_timeout_s,
+        tls=tls,
+        times=times,
     )
 
 
-def make_analyst(settings: NodeSettings, *, pipeline: str | None = None) -> Analyst:
+def make_analyst(
+    settings: NodeSettings, *, pipeline: str | None = None, times: InferenceTimes | None = None
+) -> Analyst:
     """What turns received series into findings. Raises ``SettingsError`` and ``EngineError``."""
     rules = load_rules(settings.routing_rules)
     if pipeline is not None and pipeline not in rules.pipelines:
@@ -91,7 +99,7 @@ def make_analyst(settings: NodeSettings, *, pipeline: str | None = None) -> Anal
         )
     return Analyst(
         rules=rules,
-        engine=make_engine(settings.engine),
+        engine=make_engine(settings.engine, times),
         software_version=software_version(),
         only_pipeline=pipeline,
     )
@@ -112,7 +120,8 @@ class Node:
         database = open_database(data_dir / DATABASE)
         self._index, jobs = Index(database), JobTable(database)
         self._spool, self._occupancy = _open_spool(settings)
-        self._analyst = make_analyst(settings)
+        times = InferenceTimes()
+        self._analyst = make_analyst(settings, times=times)
         intake = self._intake = Intake(self._spool, self._index)
         self._audit = _open_audit(settings, data_dir)
         self._durable = Durable(data_dir / DATABASE)
@@ -162,6 +171,9 @@ class Node:
         api = create_api(overview=overview, readiness=readiness, version=software_version())
         api.include_router(
             create_console(overview=overview, readiness=readiness, models=self._models, version=software_version())
+        )
+        api.include_router(
+            create_metrics(overview=overview, readiness=readiness, times=times, version=software_version())
         )
         if settings.web.stow is not None:
             api.include_router(create_stow(settings.web.stow, intake))

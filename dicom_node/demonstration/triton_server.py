@@ -59,7 +59,7 @@ class TritonServer:
         folder.mkdir(parents=True, exist_ok=True)
         self.log = folder / "triton.log"
         self.grpc_port = grpc_port or free_port()
-        self._http_port = free_port()
+        self._http_port, self._metrics_port = free_port(), free_port()
         self._environment = environment.resolve()
         # Regions of its own, so that those which a killed server leaves behind can be told from others' and removed.
         self._region = f"dicom-node-triton-{uuid.uuid4().hex[:12]}-"
@@ -68,7 +68,8 @@ class TritonServer:
             "--backend-directory", str(self._environment / "backends"), "--model-config-name=cpu",
             *(("--model-control-mode=explicit", "--load-model=*") if may_load else ()),
             "--grpc-address", LOOPBACK, "--http-address", LOOPBACK,
-            "--grpc-port", str(self.grpc_port), "--http-port", str(self._http_port), "--allow-metrics=false",
+            "--grpc-port", str(self.grpc_port), "--http-port", str(self._http_port),
+            "--metrics-address", LOOPBACK, "--metrics-port", str(self._metrics_port),
             "--exit-timeout-secs=5", f"--backend-config=python,shm-region-prefix-name={self._region}", *options,
         ]  # fmt: skip
         self._process: subprocess.Popen[bytes] | None = None
@@ -77,6 +78,11 @@ class TritonServer:
     def address(self) -> str:
         """Of its gRPC service, as ``--engine triton=`` takes it."""
         return f"{LOOPBACK}:{self.grpc_port}"
+
+    @property
+    def metrics_address(self) -> str:
+        """HOST:PORT of ``/metrics`` for Prometheus."""
+        return f"{LOOPBACK}:{self._metrics_port}"
 
     def __enter__(self) -> "TritonServer":
         self.start()

@@ -32,6 +32,12 @@ class Overview:
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
 
+    def states(self) -> dict[str, int]:
+        """How many studies are in each state; states without a study are left out."""
+        query = sa.select(studies.c.state, sa.func.count().label("studies")).group_by(studies.c.state)
+        with self._engine.connect() as connection:
+            return {str(row.state): int(row.studies) for row in connection.execute(query)}
+
     def studies(self, *, limit: int = 200) -> tuple[StudyOverview, ...]:
         """The studies with the newest arrivals first."""
         counted = (

@@ -7,6 +7,7 @@ read once, so that what ``identity`` names is what runs. The repository has Trit
 
 import hashlib
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -19,12 +20,15 @@ from numpy.typing import NDArray
 
 from inference.engines.base import WELL, Engine, EngineError, checked_rows
 from inference.engines.output_parity import holds_probabilities
+from inference.engines.times import InferenceTimes, Part
 from inference.findings import ModelIdentity
 from inference.model import ModelSpec, Tensors, TensorSpec
 
 BATCH = 4
 """Slices in one call. OpenVINO keeps activations for whole batches of all its streams; larger ones gain no speed."""
 _DEVICE = "CPU"
+ENGINE = "embedded"
+"""Its name in metrics."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,14 +42,23 @@ class EmbeddedEngine(Engine):
 
     ``single_precision``: float32 even where the processor is faster in bfloat16: what other arithmetic is held against.
     ``threads``: how many cores one call may use; ``None`` leaves it to OpenVINO, which takes all it is allowed.
-    Calls from several threads take turns on one model, since one call already uses every core.
+    Calls from several threads take turns on one model, since one call already uses every core. ``times``: where waiting
+    and computing are added up.
     """
 
-    def __init__(self, *, repository: Path, threads: int | None = None, single_precision: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        repository: Path,
+        threads: int | None = None,
+        single_precision: bool = False,
+        times: InferenceTimes | None = None,
+    ) -> None:
         self._repository = repository
         self._core: openvino.Core | None = openvino.Core()
         self._threads = threads
         self._single_precision = single_precision
+        self._times = times or InferenceTimes()
         self._lock = threading.Lock()
         self._weights: dict[str, _Weights] = {}
         self._models: dict[str, tuple[openvino.CompiledModel, threading.Lock]] = {}
@@ -65,11 +78,18 @@ class EmbeddedEngine(Engine):
         rows = checked_rows(spec, inputs)
         compiled, turn = self._model(spec)
         outputs = {tensor.name: np.empty((rows, *tensor.shape), tensor.dtype) for tensor in spec.outputs}
+        asked = time.perf_counter()
         with turn:
+            began = time.perf_counter()
             try:
                 _stream(compiled, inputs, outputs, rows, cancelled or _never)
-            except RuntimeError as error:
+            except (RuntimeError, EngineError) as error:
+                self._times.add_failure(spec.name, ENGINE)
+                if isinstance(error, EngineError):
+                    raise
                 raise EngineError(f"model {spec.name} failed to run: {_cause(error)}", transient=True) from error
+            spent = {Part.QUEUE: began - asked, Part.COMPUTE: time.perf_counter() - began}
+        self._times.add(spec.name, ENGINE, requests=1, slices=rows, seconds=spent)
         return outputs
 
     def health(self, needed: Sequence[ModelSpec] | None = None) -> str:

@@ -23,8 +23,10 @@ from pathlib import Path
 import numpy as np
 
 from inference.engines.base import WELL, Engine, EngineError, EngineUnavailable, checked_rows
+from inference.engines.times import InferenceTimes
 from inference.engines.triton_config import USUAL_BATCH
 from inference.engines.triton_peer import CallFailed, Cancel, Tls, TritonPeer
+from inference.engines.triton_times import ENGINE, Stay
 from inference.findings import ModelIdentity
 from inference.model import ModelSpec, Tensors
 
@@ -43,11 +45,18 @@ class TritonEngine(Engine):
     """Runs the models of ``repository`` on the servers at ``addresses`` (see ``inference.engines.base.Engine``).
 
     ``repository``: our own copy of what the servers serve, which theirs is compared with. ``call_timeout_s``: deadline
-    of one request, queueing included; also how long a full queue is waited for.
+    of one request, queueing included; also how long a full queue is waited for. ``times``: where the parts of the time
+    of requests are added up.
     """
 
     def __init__(
-        self, *, repository: Path, addresses: Sequence[str], call_timeout_s: float = 60.0, tls: Tls | None = None
+        self,
+        *,
+        repository: Path,
+        addresses: Sequence[str],
+        call_timeout_s: float = 60.0,
+        tls: Tls | None = None,
+        times: InferenceTimes | None = None,
     ) -> None:
         if not addresses:
             raise EngineError("no Triton server is named: see [engine.triton] addresses", transient=False)
@@ -61,6 +70,7 @@ class TritonEngine(Engine):
         self._mismatched: dict[str, ModelSpec] = {}
         """Models that no server was found to serve, until one is."""
         self._turn = itertools.count()
+        self._times = times or InferenceTimes()
 
     def identity(self, spec: ModelSpec) -> ModelIdentity:
         """Name, version and digest of the weights that the servers state and our bundle has. Raises ``EngineError``."""
@@ -87,10 +97,15 @@ class TritonEngine(Engine):
                     run.stop_if_cancelled()
                     self._send(run, run.waiting.popleft())
                 self._receive(run, outputs)
+        except EngineError:
+            self._times.add_failure(spec.name, ENGINE)
+            raise
         finally:
             for sent in run.running.values():
                 sent.cancel()
                 self._count(sent.peer, -1)
+        for peer, stay in run.stays.items():
+            stay.add_to(self._times, spec, peer)
         return outputs
 
     def health(self, needed: Sequence[ModelSpec] | None = None) -> str:
@@ -125,12 +140,15 @@ class TritonEngine(Engine):
             name: np.ascontiguousarray(tensor[chunk.first : chunk.first + USUAL_BATCH])
             for name, tensor in run.inputs.items()
         }
+        if peer not in run.stays:
+            run.stays[peer] = Stay.begun(peer, run.spec)
+        began = time.perf_counter()
         try:
             cancel = peer.start(
                 run.spec,
                 part,
                 request_id=f"{run.name}/{chunk.first}",
-                done=lambda answer: run.answers.put((key, answer)),
+                done=lambda answer: run.answers.put((key, answer, time.perf_counter() - began)),
             )
         except CallFailed as failure:
             self._after_failure(run, chunk, peer, failure)
@@ -143,7 +161,7 @@ class TritonEngine(Engine):
         if not run.running:
             return
         try:
-            key, answer = run.answers.get(timeout=POLL_S)
+            key, answer, round_trip_s = run.answers.get(timeout=POLL_S)
         except queue.Empty:
             run.stop_if_cancelled()
             return
@@ -153,6 +171,7 @@ class TritonEngine(Engine):
             self._after_failure(run, sent.chunk, sent.peer, answer)
             return
         sent.peer.note_answer()
+        run.stays[sent.peer].answered(min(USUAL_BATCH, run.rows - sent.chunk.first), round_trip_s)
         for one in run.spec.outputs:
             target, found = outputs[one.name][sent.chunk.first : sent.chunk.first + USUAL_BATCH], answer[one.name]
             if found is None or found.shape != target.shape or found.dtype != target.dtype:
@@ -290,17 +309,19 @@ class _Run:
         """Of this run in the server's log."""
         self.waiting = deque(_Chunk(first=first) for first in range(0, rows, USUAL_BATCH))
         self.running: dict[int, _Sent] = {}
-        self.answers: queue.SimpleQueue[tuple[int, Tensors | CallFailed]] = queue.SimpleQueue()
+        self.answers: queue.SimpleQueue[tuple[int, Tensors | CallFailed, float]] = queue.SimpleQueue()
+        """Key, answer, and seconds that it took."""
+        self.stays: dict[TritonPeer, Stay] = {}
         self.agreed: set[TritonPeer] = set()
         self.keys = itertools.count()
-        self._rows = rows
+        self.rows = rows
         self._cancelled = cancelled
 
     def stop_if_cancelled(self) -> None:
         """Raises ``EngineError``."""
         if self._cancelled():
             left = len(self.waiting) + len(self.running)
-            raise EngineError(f"cancelled with {left} requests of {self._rows} slices open", transient=True)
+            raise EngineError(f"cancelled with {left} requests of {self.rows} slices open", transient=True)
 
 
 def _none_left(causes: Sequence[str]) -> str:

@@ -68,6 +68,15 @@ class Tls:
     key: Path | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counted:
+    """Requests that a server computed, of all its clients, and what their time went into."""
+
+    requests: int
+    queue_s: float
+    compute_s: float
+
+
 Done = Callable[["Tensors | CallFailed"], None]
 Cancel = Callable[[], object]
 
@@ -148,6 +157,17 @@ class TritonPeer:
             f"model {spec.name}: the Triton server {self.address} does not serve version {spec.version} "
             f"({why_not or failure}). Give it this version's model repository"
         ) from failure
+
+    def counted(self, spec: ModelSpec) -> "Counted":
+        """What the server has counted of a model since it loaded it. Raises ``CallFailed``."""
+        answer = self._call("get_inference_statistics", spec.name, spec.version, client_timeout=PROBE_TIMEOUT_S)
+        if not answer.model_stats:
+            raise CallFailed("NOT_FOUND", f"no statistics of {spec.name}")
+        stats = answer.model_stats[0].inference_stats
+        compute = (stats.compute_input, stats.compute_infer, stats.compute_output)
+        return Counted(
+            requests=stats.queue.count, queue_s=stats.queue.ns / 1e9, compute_s=sum(one.ns for one in compute) / 1e9
+        )
 
     def start(self, spec: ModelSpec, inputs: Tensors, *, request_id: str, done: Done) -> Cancel:
         """Send one request; ``done`` gets the outputs or the failure, on another thread. Returns what cancels it."""

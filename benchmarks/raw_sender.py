@@ -179,13 +179,14 @@ class ObjectSender:
         self._before, self._after = first[:place], first[cut:]
         self._first_is_last = not rest
         parts = [rest[start : start + room] for start in range(0, len(rest), room)]
-        self._rest = [p_data(1, LAST if part is parts[-1] else 0, part) for part in parts]
+        last = len(parts) - 1
+        self._rest = [p_data(1, LAST if index == last else DATA, part) for index, part in enumerate(parts)]
         self._size = len(encoded)
 
     def send(self, association: RawAssociation, numbers: Sequence[int]) -> Sent:
         """Send the objects of those numbers. Raises ``AssertionError`` where one is not answered with success."""
         latencies = []
-        control = LAST if self._first_is_last else 0
+        control = LAST if self._first_is_last else DATA
         for number in numbers:
             uid = instance_uid(number)
             started = time.perf_counter()

@@ -16,6 +16,7 @@ from pydicom.uid import (
 from dicom_node.errors import InstanceRefused, StoreStatus
 from dicom_node.headers.elements import Element, ElementWalk, Encoded, MalformedDataSet
 from dicom_node.headers.part10 import EncodedDataSet, data_set_from_wire, open_part10
+from dicom_node.headers.pixel_size import PIXEL_SIZE_TAGS, check_pixel_size
 from dicom_node.headers.values import Values, text_encoding
 from dicom_node.records import FrameGeometry, InstanceFacts
 
@@ -68,6 +69,7 @@ _TOP_LEVEL = frozenset(
         _COLUMNS, _PIXEL_SPACING, _BURNED_IN, _RESCALE_INTERCEPT, _RESCALE_SLOPE, _SHARED_GROUPS, _PER_FRAME_GROUPS,
     }
 )  # fmt: skip
+_TOP_LEVEL_AND_PIXELS = _TOP_LEVEL | PIXEL_SIZE_TAGS
 _GEOMETRY_GROUPS = frozenset({_PLANE_POSITION, _PLANE_ORIENTATION, _PIXEL_MEASURES, _PIXEL_VALUE_TRANSFORMATION})
 _GROUPS = _GEOMETRY_GROUPS | {_CT_RECONSTRUCTION, _FRAME_ANATOMY}
 
@@ -84,7 +86,7 @@ def read_instance_facts(path: Path, *, whole: bool = False) -> InstanceFacts:
 def facts_from_data_set(encoded: Encoded, transfer_syntax_uid: str, *, start: int = 0) -> InstanceFacts:
     """The facts of the data set ``encoded[start:]`` as it came over the wire, walked to its end.
 
-    What is accepted is whole. Raises ``InstanceRefused``.
+    What is accepted is whole, pixel data included. Raises ``InstanceRefused``.
     """
     return _facts(data_set_from_wire(encoded, transfer_syntax_uid, start=start), to_end=True)
 
@@ -92,7 +94,9 @@ def facts_from_data_set(encoded: Encoded, transfer_syntax_uid: str, *, start: in
 def _facts(data_set: EncodedDataSet, *, to_end: bool) -> InstanceFacts:
     walk = data_set.walk()
     try:
-        found = data_set.find(walk, _TOP_LEVEL, to_end=to_end)
+        found = data_set.find(walk, _TOP_LEVEL_AND_PIXELS if to_end else _TOP_LEVEL, to_end=to_end)
+        if to_end:
+            check_pixel_size(walk, found, data_set.transfer_syntax_uid)
         return _facts_of(walk, found, data_set.transfer_syntax_uid)
     except MalformedDataSet as error:
         raise InstanceRefused(StoreStatus.CANNOT_UNDERSTAND, f"damaged: {error}"[:64]) from error

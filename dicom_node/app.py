@@ -31,7 +31,7 @@ from dicom_node.routing import load_rules
 from dicom_node.settings import EngineSettings, NodeSettings, ScpSettings
 from dicom_node.spool import FileSpool
 from dicom_node.spool.occupancy import Occupancy
-from dicom_node.tls import examine_all, server_context
+from dicom_node.tls import CertificateWatch, server_context
 from dicom_node.web.api import create_api
 from dicom_node.web.console import create_console
 from dicom_node.web.metrics import create_metrics
@@ -114,7 +114,6 @@ class Node:
     def __init__(self, settings: NodeSettings) -> None:
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         data_dir = settings.data_dir.resolve()
-        self._settings = settings
         self._stopping = threading.Event()
         self._engine_warm = threading.Event()
         database = open_database(data_dir / DATABASE)
@@ -133,12 +132,15 @@ class Node:
             peers=_report_peers(settings.scp),
             flush=intake.flush,
         )
+        tls = None if settings.scp.tls is None else server_context(settings.scp.tls)
+        self._certificates = CertificateWatch(settings, tls)
+        told = AssociationAudit(record=self._audit.record, ae_title=settings.scp.ae_title)
         self._scp = StorageScp(
             settings.scp,
             intake,
-            tls=None if settings.scp.tls is None else server_context(settings.scp.tls),
+            tls=tls,
             commitment=self._committer.accept if self._committer.peers else None,
-            audit=AssociationAudit(record=self._audit.record, ae_title=settings.scp.ae_title),
+            audit=told,
         )
         self._processor = Processor(
             index=self._index,
@@ -176,7 +178,7 @@ class Node:
             create_metrics(overview=overview, readiness=readiness, times=times, version=software_version())
         )
         if settings.web.stow is not None:
-            api.include_router(create_stow(settings.web.stow, intake))
+            api.include_router(create_stow(settings.web.stow, intake, audit=told))
         self._web = WebServer(api, settings.web)
 
     @property
@@ -203,7 +205,7 @@ class Node:
         self._scp.start()
         self._watch.start()
         self._web.start()
-        _tell_of_certificates(self._settings)
+        self._certificates.start()
         log.info("node_started", version=software_version(), dicom_port=self.dicom_port, web_port=self.web_port)
         threading.Thread(target=self._warm_up, name="warm-up", daemon=True).start()
 
@@ -214,6 +216,7 @@ class Node:
         self._watch.stop()
         self._reconciler.stop()
         self._web.stop()
+        self._certificates.stop()
         self._intake.close()
         self._analyst.decoders.close()
         self._durable.stop()
@@ -319,15 +322,6 @@ def _open_audit(settings: NodeSettings, data_dir: Path) -> AuditTrail:
     if settings.audit.syslog is not None:
         sinks.append(Syslog(settings.audit.syslog))
     return AuditTrail(sinks, ae_title=settings.scp.ae_title)
-
-
-def _tell_of_certificates(settings: NodeSettings) -> None:
-    """What is wrong with a destination's files holds up that destination only, so the node starts and says it."""
-    found = examine_all(settings)
-    for mistake in found.mistakes:
-        log.error("certificate_not_usable", reason=mistake)
-    for warning in found.warnings:
-        log.warning("certificate_ends_soon", reason=warning)
 
 
 def open_overview(settings: NodeSettings) -> Overview:

@@ -93,6 +93,9 @@ def examine_all(settings: NodeSettings) -> Examination:
     ends: dict[str, Credentials] = {}
     if settings.scp.tls is not None:
         ends["scp.tls"] = Credentials.of_server(settings.scp.tls)
+    for number, peer in enumerate(settings.scp.peers):
+        if peer.commitment is not None and peer.commitment.tls is not None:
+            ends[f"scp.peers[{number}].commitment.tls"] = Credentials.of_client(peer.commitment.tls)
     for number, destination in enumerate(settings.destinations):
         if destination.tls is not None:
             ends[f"destinations[{number}].tls"] = Credentials.of_client(destination.tls)
@@ -118,7 +121,7 @@ def _mistakes(look_at: Callable[[Path], None], path: Path, setting: str) -> list
 def _soon(ends: datetime, what: str) -> list[str]:
     if ends - datetime.now(UTC) > ENDS_SOON:
         return []
-    return [f"{what} ends on {ends:%Y-%m-%d}: have a new one made, and start the node again with it"]
+    return [f"{what} ends on {ends:%Y-%m-%d}: have a new one made"]
 
 
 def _look_at_certificate(path: Path) -> None:

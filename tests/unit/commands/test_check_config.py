@@ -21,7 +21,9 @@ def test_certificates_of_every_section_are_looked_at(tmp_path: Path) -> None:
         "[scp.tls]\ncertificate = 'a.pem'\nkey = 'b.pem'\n"
         "[[destinations]]\nname = 'p'\nae_title = 'P'\nhost = 'h'\nport = 1\n[destinations.tls]\nca = 'c.pem'\n"
         "[audit.syslog]\nhost = 'h'\n[audit.syslog.tls]\nca = 'd.pem'\n"
-        "[engine.triton.tls]\nca = 'e.pem'\n",
+        "[engine.triton.tls]\nca = 'e.pem'\n"
+        "[[scp.peers]]\nae_title = 'A'\n[scp.peers.commitment]\nhost = 'h'\nport = 1\n"
+        "[scp.peers.commitment.tls]\nca = 'f.pem'\n",
     )
     assert status == 2
     for setting, name in (
@@ -30,6 +32,7 @@ def test_certificates_of_every_section_are_looked_at(tmp_path: Path) -> None:
         ("destinations[0].tls.ca", "c"),
         ("audit.syslog.tls.ca", "d"),
         ("engine.triton.tls.ca", "e"),
+        ("scp.peers[0].commitment.tls.ca", "f"),
     ):
         assert f"  {setting}: {tmp_path / name}.pem does not exist" in said
 

@@ -34,10 +34,13 @@ class _Chain:
 
 
 def link_boxes(boxes: Sequence[Box], volume: Volume, *, side_of_x_mm: "Sides | None") -> tuple[Embolus, ...]:
-    """Emboli by falling probability. ``side_of_x_mm``: where the lungs lie, if that is known."""
+    """Emboli by falling probability. ``side_of_x_mm``: where the lungs lie, if that is known.
+
+    The order of ``boxes`` does not matter: numbers, and the UIDs made of them, follow from the boxes alone.
+    """
     chains: list[_Chain] = []
     by_slice: dict[int, list[Box]] = {}
-    for box in boxes:
+    for box in sorted(boxes, key=lambda one: (-one.score, one.box_xyxy_px)):
         if box.score >= SMALLEST_SCORE:
             by_slice.setdefault(box.slice_index, []).append(box)
     for index in sorted(by_slice):

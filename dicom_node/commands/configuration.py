@@ -15,6 +15,7 @@ def check_config(config: Path | None, data_dir: Path | None) -> None:
     """Check the settings file, the routing rules and the certificates; tell every mistake at once."""
     from dicom_node.routing import load_rules
     from dicom_node.tls import examine_all
+    from dicom_node.web.stow import read_token
 
     settings = settings_from(config, common_overrides(data_dir=data_dir))
     found = examine_all(settings)
@@ -24,12 +25,24 @@ def check_config(config: Path | None, data_dir: Path | None) -> None:
         load_rules(settings.routing_rules)
     except NodeError as error:
         raise UsageFailure(f"{settings.routing_rules} has mistakes:\n  " + str(error).replace("\n", "\n  ")) from error
+    try:
+        if settings.web.stow is not None:
+            read_token(settings.web.stow.token_file)
+    except NodeError as error:
+        raise UsageFailure(f"the configuration has mistakes:\n  {error}") from error
     peers = ", ".join(peer.ae_title for peer in settings.scp.peers) or "programs on this machine only"
     click.echo(f"the configuration is sound: {settings.scp.ae_title} on {_ports(settings.scp)}, takes from {peers}")
     for warning in found.warnings:
         click.echo(f"  soon: {warning}")
     if settings.engine.kind == "triton":
         click.echo(f"  models on {', '.join(settings.engine.triton.addresses)}")
+    if settings.web.stow is not None:
+        click.echo(f"  STOW-RS: POST http://{settings.web.bind}:{settings.web.port}/dicom-web/studies, with the token")
+    for peer in settings.scp.peers:
+        if peer.commitment is not None:
+            encrypted = "" if peer.commitment.tls is None else ", over TLS"
+            place = f"{peer.ae_title}@{peer.commitment.host}:{peer.commitment.port}"
+            click.echo(f"  reports of storage commitment to {place}{encrypted}")
     for destination in settings.destinations:
         encrypted = "" if destination.tls is None else ", over TLS"
         place = f"{destination.ae_title}@{destination.host}:{destination.port}"

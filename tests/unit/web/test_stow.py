@@ -19,12 +19,11 @@ from pydicom.dataset import Dataset
 from pydicom.uid import CTImageStorage
 
 from dicom_node.association import AssociationEvent, EventKind, Intake
-from dicom_node.errors import SettingsError
 from dicom_node.index import Index, open_database
 from dicom_node.settings import StowSettings, WebSettings
 from dicom_node.spool import FileSpool
 from dicom_node.web.server import WebServer
-from dicom_node.web.stow import create_stow, read_token
+from dicom_node.web.stow import create_stow
 from tests.synthetic_ct import SERIES_UID, STUDY_UID, axial_series
 
 TOKEN = os.urandom(32).hex()
@@ -374,15 +373,6 @@ def test_curl_hears_why_a_large_body_is_not_read(start: Callable[..., Stow], tmp
         capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
     assert done.stdout == status
-
-
-@pytest.mark.parametrize("content", ["", "short", "two words of more than thirty-two characters", "ä" * 40])
-def test_a_token_that_protects_nothing_is_a_mistake(tmp_path: Path, content: str) -> None:
-    (tmp_path / "token").write_text(content)
-    with pytest.raises(SettingsError, match=r"web\.stow\.token_file: .* must hold one word"):
-        read_token(tmp_path / "token")
-    with pytest.raises(SettingsError, match="cannot be read"):
-        read_token(tmp_path / "absent")
 
 
 def test_audit_is_told_what_came_and_who_had_no_token(start: Callable[..., Stow]) -> None:

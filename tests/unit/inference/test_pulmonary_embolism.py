@@ -106,6 +106,23 @@ def test_a_patient_who_moved_is_not_analysed(phantom: Phantom, engine: EmbeddedE
     assert "the patient moved during the scan" in findings.reason
 
 
+def test_without_lungs_nothing_is_analysed(phantom: Phantom, engine: EmbeddedEngine) -> None:
+    """The heart and the vessels have their contrast; the lungs are full of water."""
+    array = phantom.volume.array_zyx.copy()
+    array[phantom.left_lung | phantom.right_lung] = 20
+    findings = run_pipeline("pulmonary_embolism", replace(phantom.volume, array_zyx=array), engine)
+    assert findings.status is Status.NOT_ANALYSED
+    assert "no lungs found" in findings.reason
+    assert not findings.emboli
+    assert not findings.classifications
+
+
+def test_boxes_end_at_the_edge_of_the_picture(phantom: Phantom, engine: EmbeddedEngine) -> None:
+    findings = said(phantom, engine, 0.9, [-500, -500, 1000, 1000, 0.9])
+    (embolus,) = findings.emboli
+    assert {box.box_xyxy_px for box in embolus.boxes} == {(0.0, 0.0, 256.0, 256.0)}
+
+
 def test_lungs_of_thin_slices_are_looked_for_on_some_of_them(phantom: Phantom, engine: EmbeddedEngine) -> None:
     """Between every two slices a third one: the same patient, the same findings."""
     volume = phantom.volume

@@ -53,10 +53,13 @@ class Authority:
         return self.folder / "ca.pem"
 
     def peer(self, name: str, *hosts: str) -> Pair:
-        """A certificate as the shipped script makes it; made once."""
+        """A certificate as the shipped script makes it; made once, so that a name always has the same hosts."""
         pair = Pair(certificate=self.folder / f"{name}.pem", key=self.folder / f"{name}-key.pem")
+        made_for = self.folder / f"{name}.hosts"
         if not pair.certificate.exists():
             run("sh", SCRIPT, "peer", self.folder, name, *(hosts or HOSTS))
+            made_for.write_text(repr(hosts))
+        assert made_for.read_text() == repr(hosts), f"{name} was made for other hosts"
         return pair
 
     def odd(

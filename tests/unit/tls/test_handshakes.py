@@ -185,7 +185,7 @@ def test_what_is_not_tls_at_all_is_named(authority: Authority) -> None:
 def test_client_refuses_whom_it_cannot_know(authority: Authority, tmp_path: Path) -> None:
     other = Authority.made(tmp_path / "elsewhere", "Other CA")
     alone = self_signed(tmp_path / "alone", "archive")
-    pacs = server(authority.peer("archive", "pacs.hospital"))
+    pacs = server(authority.peer("pacs", "pacs.hospital"))
     for context, changes, said in (
         (pacs, {}, "for another name: set server_name"),
         (pacs, {"server_name": "pacs.hospital"}, "hello"),

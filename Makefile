@@ -33,9 +33,9 @@ $(VENV)/.training: $(VENV)/.node
 demo: $(VENV)/.node $(if $(filter triton,$(ENGINE)),triton-server)
 	$(BIN)/python -m dicom_node.demonstration --kind $(KIND) --engine $(ENGINE) --out demo-out
 
-# OHIF in front of Orthanc, with a demo study and its results, on http://127.0.0.1:3000 until Ctrl-C.
+# OHIF in front of Orthanc, with a demo study (KIND=ct or ctpa) and its results, on http://127.0.0.1:3000 until Ctrl-C.
 viewer: $(VENV)/.node system-packages ohif
-	$(BIN)/python -m dicom_node.demonstration.viewer
+	$(BIN)/python -m dicom_node.demonstration.viewer --kind $(KIND)
 
 serve: $(VENV)/.node
 	$(BIN)/dicom-node serve --config config/node.toml

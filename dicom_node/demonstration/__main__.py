@@ -5,7 +5,6 @@ of the measurement report) that the archive got is read back and compared with t
 status 0 only when every check holds.
 """
 
-import json
 import shutil
 import time
 from collections.abc import Iterator
@@ -22,11 +21,11 @@ from dicom_node.demonstration.box_agreement import OVERLAP, boxes_against_truth
 from dicom_node.demonstration.node_process import NodeProcess
 from dicom_node.demonstration.overlap import dice_against_truth
 from dicom_node.demonstration.phantom_study import write_phantom_study
+from dicom_node.demonstration.pipeline_rules import rules_for
 from dicom_node.demonstration.triton_server import TritonServer
 from dicom_node.errors import PeerUnavailable
 from dicom_node.logs import configure_logging
 from dicom_node.records import ResultKind
-from dicom_node.settings import NodeSettings
 
 NODE_AE = "DICOMNODE"
 ARCHIVE_AE = "ARCHIVE"
@@ -60,7 +59,7 @@ def demonstrate(kind: str, engine: str, out: Path, slices: int, size_px: int) ->
     with (
         Archive(out / "archive", ae_title=ARCHIVE_AE) as archive,
         _engine(engine, out) as engine_flags,
-        _node(out, archive.port, [*engine_flags, *_rules(kind, out)]) as node,
+        _node(out, archive.port, [*engine_flags, *rules_for(kind, out)]) as node,
     ):
         click.echo(f"2 send       {slices} instances by C-STORE to {NODE_AE} on port {node.dicom_port}")
         with Stopwatch() as sent:
@@ -118,17 +117,6 @@ def _node(out: Path, archive_port: int, engine_flags: list[str]) -> NodeProcess:
     destination = f"archive={ARCHIVE_AE}@127.0.0.1:{archive_port}"
     flags = ["--ae-title", NODE_AE, "--settle", str(SETTLE_S), "--destination", destination, *engine_flags]
     return NodeProcess(out / "node", flags)
-
-
-def _rules(kind: str, out: Path) -> list[str]:
-    """Flags for a node that takes angiograms by itself; as shipped, their pipeline runs on request only."""
-    if kind != "ctpa":
-        return []
-    rules, settings = out / "pipelines.toml", out / "node.toml"
-    shipped = NodeSettings().routing_rules.read_text(encoding="utf-8")
-    rules.write_text(shipped.replace("on_request = true", "on_request = false"), encoding="utf-8")
-    settings.write_text(f"routing_rules = {json.dumps(str(rules.resolve()))}\n", encoding="utf-8")
-    return ["--config", str(settings)]
 
 
 Rows = list[tuple[str, str]]

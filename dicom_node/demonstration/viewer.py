@@ -20,6 +20,7 @@ from dicom_node.demonstration.node_process import Answer, NodeProcess
 from dicom_node.demonstration.ohif import OhifViewer
 from dicom_node.demonstration.orthanc import DICOMWEB_PLUGIN, OrthancServer
 from dicom_node.demonstration.phantom_study import PhantomStudy, write_phantom_study
+from dicom_node.demonstration.pipeline_rules import rules_for
 from dicom_node.errors import PeerUnavailable
 from dicom_node.logs import configure_logging
 from dicom_node.records import ResultKind
@@ -57,29 +58,33 @@ class StudyInViewer:
         """
         return self.viewer.address(self.study.study_uid, self.study.series_uid)
 
+    def has(self, kind: ResultKind) -> bool:
+        """Whether the node made such a result."""
+        return any(one["kind"] == kind.value for one in self.overview["results"])
+
     def result_address(self, kind: ResultKind) -> str:
-        """The page that opens the report or the picture."""
+        """The page that opens the report, the picture or the boxes."""
         series_uid = next(one["series_uid"] for one in self.overview["results"] if one["kind"] == kind.value)
         return self.viewer.address(self.study.study_uid, series_uid)
 
 
 @contextmanager
 def study_in_viewer(
-    folder: Path, *, viewer: Path, slices: int, size_px: int, seed: int, port: int = 0
+    folder: Path, *, viewer: Path, slices: int, size_px: int, seed: int, port: int = 0, kind: str = "ct"
 ) -> Iterator[StudyInViewer]:
     """Start Orthanc, a node and OHIF on loopback, and have a generated study analysed.
 
-    ``folder`` takes what they write; ``viewer`` holds the built OHIF. Raises ``PeerUnavailable`` where one of them
-    is missing or does not start, or the study is not analysed.
+    ``folder`` takes what they write; ``viewer`` holds the built OHIF; ``kind``: ``ct`` or ``ctpa``. Raises
+    ``PeerUnavailable`` where one of them is missing or does not start, or the study is not analysed.
     """
     study = write_phantom_study(
-        folder / "study", kind="ct", slices=slices, size_px=size_px, seed=seed, truth_folder=folder / "truth"
+        folder / "study", kind=kind, slices=slices, size_px=size_px, seed=seed, truth_folder=folder / "truth"
     )
     plugins = {"Plugins": [DICOMWEB_PLUGIN]}
     with (
         OrthancServer(folder / "orthanc", settings=plugins) as orthanc,
         OhifViewer(folder / "nginx", viewer, orthanc_url=orthanc.http_url, port=port) as ohif,
-        _node(folder / "node", orthanc) as node,
+        _node(folder / "node", orthanc, rules_for(kind, folder)) as node,
     ):
         receiver = Address(ORTHANC_AE, "127.0.0.1", orthanc.dicom_port)
         _send(study, receiver)
@@ -90,9 +95,9 @@ def study_in_viewer(
         yield StudyInViewer(study=study, overview=overview, viewer=ohif, receiver=receiver)
 
 
-def _node(data_dir: Path, orthanc: OrthancServer) -> NodeProcess:
+def _node(data_dir: Path, orthanc: OrthancServer, rules: list[str]) -> NodeProcess:
     destination = f"orthanc={ORTHANC_AE}@127.0.0.1:{orthanc.dicom_port}"
-    flags = ["--ae-title", NODE_AE, "--settle", str(SETTLE_S), "--destination", destination]
+    flags = ["--ae-title", NODE_AE, "--settle", str(SETTLE_S), "--destination", destination, *rules]
     return NodeProcess(data_dir, flags)
 
 
@@ -103,20 +108,21 @@ def _send(study: PhantomStudy, receiver: Address) -> None:
 
 
 @click.command()
+@click.option("--kind", type=click.Choice(["ct", "ctpa"]), default="ct", show_default=True)
 @click.option("--viewer", type=click.Path(path_type=Path, file_okay=False), default=DEFAULT_VIEWER, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=DEFAULT_OUT, show_default=True)
 @click.option("--port", default=PORT, show_default=True, help="Where the browser comes, on this machine; 0: any.")
 @click.option("--slices", default=100, show_default=True)
 @click.option("--size", "size_px", default=512, show_default=True)
 @click.option("--seed", default=SEED, show_default=True, help="Another seed is another patient.")
-def show(viewer: Path, out: Path, port: int, slices: int, size_px: int, seed: int) -> None:
-    """Show a generated chest CT and what the node made of it in OHIF, until interrupted."""
+def show(kind: str, viewer: Path, out: Path, port: int, slices: int, size_px: int, seed: int) -> None:
+    """Show a generated chest CT, or CT pulmonary angiogram, and what the node made of it in OHIF, until interrupted."""
     configure_logging("warning")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: everything is ended in order
     if out.exists():
         shutil.rmtree(out)
-    click.echo("a generated chest CT goes to Orthanc and through a node (about half a minute) …")
-    shown = study_in_viewer(out, viewer=viewer, slices=slices, size_px=size_px, seed=seed, port=port)
+    click.echo("a generated study goes to Orthanc and through a node (about half a minute) …")
+    shown = study_in_viewer(out, viewer=viewer, slices=slices, size_px=size_px, seed=seed, port=port, kind=kind)
     try:
         with shown as study, suppress(KeyboardInterrupt):
             _say_where(study)
@@ -127,14 +133,16 @@ def show(viewer: Path, out: Path, port: int, slices: int, size_px: int, seed: in
 
 def _say_where(study: StudyInViewer) -> None:
     click.echo("\nResearch use only; not a medical device. Open in a browser on this machine:\n")
+    opened = {"boxes": ResultKind.MEASUREMENTS, "report": ResultKind.REPORT, "picture": ResultKind.SUMMARY}
     for name, address in (
         ("images", study.images_address()),
-        ("report", study.result_address(ResultKind.REPORT)),
-        ("picture", study.result_address(ResultKind.SUMMARY)),
+        *((name, study.result_address(kind)) for name, kind in opened.items() if study.has(kind)),
         ("all studies", f"{study.viewer.url}/"),
     ):
         click.echo(f"  {name:<14}{address}")
-    click.echo("\nA double click on the SEG series at the left draws the segments over the images. Ctrl-C ends it.")
+    if study.has(ResultKind.SEGMENTATION):
+        click.echo("\nA double click on the SEG series at the left draws the segments over the images.")
+    click.echo("\nCtrl-C ends it.")
 
 
 if __name__ == "__main__":

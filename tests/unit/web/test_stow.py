@@ -169,6 +169,7 @@ def test_one_bad_part_harms_no_other(stow: Stow) -> None:
     assert references(answer, FAILED) == [(uid, 0xC000)]
     assert references(answer, OTHER) == [("", 0xC000)]
     assert stow.held() == 2
+    assert stow.spool.sweep() == 0, "a refused part leaves nothing"
 
 
 @pytest.mark.parametrize(
@@ -344,6 +345,7 @@ def test_a_sender_that_goes_away_leaves_nothing_half(stow: Stow) -> None:
         time.sleep(0.5)
     assert stow.post(body(*images(2))).status_code == 200
     assert stow.held() == 2
+    assert stow.spool.sweep() == 0
 
 
 def test_curl_stores(stow: Stow, tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ bench: $(VENV)/.dev system-packages ohif triton-server
 geometry: $(VENV)/.dev system-packages
 	$(BIN)/python -m benchmarks.geometry
 
-# dcmtk, Orthanc with DICOMweb and Python, dicom3tools, nginx and Chromium, from Debian or Ubuntu.
+# dcmtk, Orthanc with DICOMweb and Python, dicom3tools, nginx, strace and Chromium, from Debian or Ubuntu.
 system-packages:
 	@sh deploy/install-test-packages.sh
 

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what the tests and the viewer talk to, on Debian and Ubuntu. The node itself needs none of them.
 set -eu
-packages="dcmtk orthanc orthanc-dicomweb orthanc-python dicom3tools nginx"
+packages="dcmtk orthanc orthanc-dicomweb orthanc-python dicom3tools nginx strace"
 missing=""
 for package in $packages; do
     dpkg-query --show --showformat='${db:Status-Status}' "$package" 2>/dev/null | grep -q '^installed$' || missing="$missing $package"

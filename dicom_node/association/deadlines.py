@@ -8,6 +8,8 @@ a second.
 
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 TICK_S = 0.25
@@ -30,6 +32,16 @@ class Deadline:
     def off(self) -> None:
         """The owner waits for nobody but the machine itself."""
         self.at = NEVER
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Off while the block runs, and put off by as long: a slow disk is not the peer's fault, nor a gift to it."""
+        at, since = self.at, time.monotonic()
+        self.at = NEVER
+        try:
+            yield
+        finally:
+            self.at = at + time.monotonic() - since
 
 
 class Watched(Protocol):

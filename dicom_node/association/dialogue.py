@@ -30,6 +30,10 @@ from dicom_node.records import InstanceFacts, Right
 log = structlog.get_logger(__name__)
 
 
+REFUSALS_LOGGED = 100
+"""Of one association; "association_ended" counts all of them. A peer must not be able to fill the disk with our log."""
+
+
 @dataclass(slots=True)
 class Traffic:
     """What one association has brought. Changed by its own thread only."""
@@ -161,7 +165,8 @@ class Dialogue:
                 self.traffic.accepted += 1
             else:
                 self.traffic.refused += 1
-                log.warning("instance_refused", **self._peer, status=f"{answer.status:04X}", reason=answer.comment)
+                if self.traffic.refused <= REFUSALS_LOGGED:
+                    log.warning("instance_refused", **self._peer, status=f"{answer.status:04X}", reason=answer.comment)
         self._send(context_id, encode_response(command, answer))
 
     def _note(self, facts: InstanceFacts, size_bytes: int) -> None:

@@ -27,6 +27,8 @@ BACKLOG = 512
 """Connections that the operating system keeps until they are accepted."""
 BREATH_S = 0.1
 """Pause after a connection that could not be accepted: out of descriptors, say."""
+UNREAD_BYTES = 64 * 1024
+"""Of our responses, kept by the operating system for a peer that does not read them; then its association waits."""
 HANDOVER_S = 0.0005
 """How long a thread that computes keeps the interpreter when another asks for it. An association asks after each system
 call, some twenty times an instance; at Python's 5 ms, one busy thread (rows for the index, an analysis) stalls all."""
@@ -87,6 +89,8 @@ class StorageScp:
 
     def stop(self) -> None:
         """Accept nothing new and abort what is open: unacknowledged instances are sent again by their senders."""
+        if self._stopping.is_set():
+            return
         self._stopping.set()
         for listener in self._listeners:
             listener.shutdown(socket.SHUT_RDWR)  # wakes the thread that accepts
@@ -143,6 +147,7 @@ class StorageScp:
 
     def _welcome(self, connection: socket.socket, address: str, tls: ssl.SSLContext | None) -> None:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, UNREAD_BYTES)
         association = Association(connection, address, self._house, tls=tls)
         thread = threading.Thread(target=self._serve, args=(association,), name="association", daemon=True)
         with self._lock:

@@ -114,16 +114,16 @@ class Inbox:
             if control & _COMMAND:
                 if size > MAXIMUM_COMMAND_BYTES:
                     raise ProtocolFault(AbortReason.INVALID_PARAMETER, "a command set is too long")
-                receiver.command_fragment(context_id, self.body(size - 2), last=last)
+                fragment = self.body(size - 2)
+                with self._deadline.stopped():
+                    receiver.command_fragment(context_id, fragment, last=last)
             else:
                 receiver.data_fragment(context_id)
                 self._data(size - 2)
                 if last:
                     self._flush()
-                    self._deadline.off()
-                    receiver.data_set_complete()
-            if last:
-                self._deadline.within(self._pdu_s)  # an answer may have gone out meanwhile
+                    with self._deadline.stopped():
+                        receiver.data_set_complete()
 
     def drain(self) -> None:
         """Read until the peer closes the connection, or the deadline ends the wait."""
@@ -143,10 +143,9 @@ class Inbox:
 
     def _flush(self) -> None:
         if self._pieces and self._receiver is not None:
-            self._deadline.off()  # a slow disk is not the peer's fault
-            self._receiver.data(self._pieces)
+            with self._deadline.stopped():
+                self._receiver.data(self._pieces)
             self._pieces.clear()
-            self._deadline.within(self._pdu_s)
 
     def _need(self, count: int) -> None:
         while self._end - self._start < count:

@@ -15,7 +15,7 @@ from dicom_node.commands.options import UsageFailure, config_options, settings_f
 @config_options
 def build_plan(name: str, config: Path | None, data_dir: Path | None) -> None:
     """Build the TensorRT plan of NAME beside its graph; on the GPU, and in the container, that will serve it."""
-    from inference.engines.plan_manifest import MANIFEST, PLAN, PlanManifest, first_gpu
+    from inference.engines.plan_manifest import MANIFEST, PLAN, PlanManifest, first_gpu, four_numbers
     from inference.engines.tensorrt_plan import ROWS, build, parse
 
     graph = weights_file(settings_from(config, {}).engine.repository, model_named(name))
@@ -33,13 +33,16 @@ def build_plan(name: str, config: Path | None, data_dir: Path | None) -> None:
     manifest = PlanManifest(
         onnx_sha256=hashlib.sha256(encoded).hexdigest(),
         plan_sha256=hashlib.sha256(plan).hexdigest(),
-        tensorrt=tensorrt.__version__,
+        tensorrt=four_numbers(tensorrt.__version__),
         gpu=gpu,
         rows=ROWS,
-        parity="",
+        parity=None,
     )
     # The manifest last: a plan without one is not served.
     graph.with_name(MANIFEST).unlink(missing_ok=True)
     graph.with_name(PLAN).write_bytes(plan)
     graph.with_name(MANIFEST).write_text(manifest.as_json(), encoding="utf-8")
-    click.echo(f"{graph.with_name(PLAN)}: for {gpu} with TensorRT {manifest.tensorrt}")
+    click.echo(
+        f"{graph.with_name(PLAN)}: for {gpu} with TensorRT {manifest.tensorrt}. Next: serve it on trial, and hold it "
+        "against single precision (deploy/triton/README.md)"
+    )

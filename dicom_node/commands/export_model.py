@@ -10,15 +10,13 @@ from typing import Any
 
 import click
 
-from dicom_node.commands.engine_parity import float32_reference, gate_inputs
+from dicom_node.commands.engine_parity import EXPORT_FACTS, float32_reference, gate_inputs
 from dicom_node.commands.models import model_named, weights_file
 from dicom_node.commands.options import UsageFailure, config_options, settings_from
 from dicom_node.commands.parity_inputs import CALIBRATION_SEED, ParityInputs, Run, phantom_inputs
 from dicom_node.commands.training import TRAINING_MISSING
 from inference.engines import output_parity
 from inference.model import ModelSpec, Tensors
-
-EXPORT_FACTS = "export.json"
 
 
 @click.command()

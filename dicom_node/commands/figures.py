@@ -115,8 +115,21 @@ def restate(
     help="Measure the figures of the cards again on the patients found here.",
 )
 @click.option("--engines", metavar="KIND,…", help="Hold these to single precision too: embedded,triton=HOST:PORT")
+@click.option(
+    "--originals",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="With --engines: the repository in single precision, where the configured one comes from `models export`.",
+)
+@click.option("--into-manifest", is_flag=True, help="Write what Triton's TensorRT plans answered into their manifests.")
 @config_options
-def verify(data: Path | None, engines: str | None, config: Path | None, data_dir: Path | None) -> None:
+def verify(
+    data: Path | None,
+    engines: str | None,
+    originals: Path | None,
+    into_manifest: bool,
+    config: Path | None,
+    data_dir: Path | None,
+) -> None:
     """Hold weights, figures and cards against each other and run each model once; exit status 1 where one fails.
 
     With --data the stated figures are measured again, on those of their patients that are found there. With --engines
@@ -124,6 +137,7 @@ def verify(data: Path | None, engines: str | None, config: Path | None, data_dir
     """
     from dicom_node.app import make_engine
     from dicom_node.commands.engine_parity import compare_engines
+    from dicom_node.commands.plan_parity import into_manifests
     from inference.models import EVERY_MODEL
 
     settings = settings_from(config, {}).engine
@@ -136,12 +150,18 @@ def verify(data: Path | None, engines: str | None, config: Path | None, data_dir
             faults = [str(error)]
         failures += bool(faults)
         click.echo(f"{model.spec.name}: {'; '.join(faults) or 'intact, runs'}")
-    for found in compare_engines(engines, settings, data=data) if engines else ():
+    compared = []
+    for found in compare_engines(engines, settings, data=data, originals=originals) if engines else ():
+        compared.append(found)
         failures += found.fault
         click.echo(
             f"{found.model} on {found.engine}, {found.of}: {'NOT equal: ' if found.fault else ''}{found.said} "
             f"(against {found.reference})"
         )
+    written, left = into_manifests(compared, settings) if into_manifest else ([], [])
+    failures += len(left)
+    for line in (*written, *left):
+        click.echo(line)
     if failures:
         raise click.ClickException("models are damaged, or their cards do not fit them: install them again")
 

@@ -1,22 +1,26 @@
 """What a TensorRT plan was built from, by what and for which GPU; a plan that does not fit the machine is not served.
 
 A plan runs on the GPU and TensorRT version that it was built with; and it may be of another graph than the one beside
-it. Its manifest, ``model.plan.json``, says which. Run as a program before Triton starts, this module checks every plan
-of a repository: ``python3 -m inference.engines.plan_manifest REPOSITORY``. Standard library only, because that is what
-NVIDIA's container has.
+it. Its manifest, ``model.plan.json``, says which, and how far its answers were those of single precision. Run as a
+program before Triton starts, this module checks every plan of a repository: ``python3 -m
+inference.engines.plan_manifest REPOSITORY``; with ``--trial`` a plan passes whose answers nobody has compared yet, so
+that they can be. Standard library only, because that is what NVIDIA's container has.
 """
 
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 PLAN = "model.plan"
 MANIFEST = "model.plan.json"
+TRIAL = "--trial"
+NEVER_COMPARED = "the plan was never held against single precision (models verify --into-manifest)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +34,17 @@ class Platform:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PlanParity:
+    """What ``models verify --engines`` said of a plan."""
+
+    reference: str
+    """What it was compared with, e.g. "torch float32"."""
+    said: str
+    """How far it agreed, and with which limits."""
+    holds: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PlanManifest:
     """See the module."""
 
@@ -39,8 +54,8 @@ class PlanManifest:
     gpu: str
     rows: tuple[int, int, int]
     """Smallest, usual and largest batch of the optimisation profile."""
-    parity: str
-    """What ``models verify --engines`` said of the plan; empty: not compared yet."""
+    parity: PlanParity | None
+    """``None``: not compared yet."""
 
     def as_json(self) -> str:
         """The file's text."""
@@ -51,15 +66,18 @@ def read_manifest(path: Path) -> PlanManifest:
     """Raises ``ValueError`` where the file is missing or is no manifest."""
     try:
         tree = json.loads(path.read_text(encoding="utf-8"))
-        return PlanManifest(
-            **{**{name.name: tree[name.name] for name in fields(PlanManifest)}, "rows": (*tree["rows"],)}
-        )
+        given = {one.name: tree[one.name] for one in fields(PlanManifest)}
+        parity = None if given["parity"] is None else PlanParity(**given["parity"])
+        return PlanManifest(**{**given, "rows": (*given["rows"],), "parity": parity})
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is missing or is no manifest of a plan ({type(error).__name__})") from error
 
 
-def misfits(folder: Path, here: Platform) -> list[str]:
-    """Why the plan in a version's folder must not be served here; empty where it may."""
+def misfits(folder: Path, here: Platform, *, trial: bool = False) -> list[str]:
+    """Why the plan in a version's folder must not be served here; empty where it may.
+
+    ``trial``: its answers need not have been compared yet.
+    """
     plan, graph = folder / PLAN, folder / "model.onnx"
     try:
         manifest = read_manifest(folder / MANIFEST)
@@ -72,7 +90,26 @@ def misfits(folder: Path, here: Platform) -> list[str]:
         ("TensorRT", manifest.tensorrt, here.tensorrt),
         ("the GPU", manifest.gpu, here.gpu),
     )
-    return [f"{name} was {built}, here it is {now}" for name, built, now in compared if built != now]
+    wrong = [f"{name} was {built}, here it is {now}" for name, built, now in compared if built != now]
+    if manifest.parity is None:
+        return wrong if trial else [*wrong, NEVER_COMPARED]
+    return wrong if manifest.parity.holds else [*wrong, f"the plan answers otherwise: {manifest.parity.said}"]
+
+
+def state_parity(folder: Path, parity: PlanParity) -> None:
+    """Write into the manifest in a version's folder how its plan compares.
+
+    Raises ``ValueError`` where there is no manifest, or it is of another plan or graph than the ones beside it.
+    """
+    file = folder / MANIFEST
+    manifest = read_manifest(file)
+    try:
+        found = _digest(folder / PLAN), _digest(folder / "model.onnx")
+    except OSError as error:
+        raise ValueError(f"{folder} lacks its plan or its graph ({error.strerror})") from error
+    if found != (manifest.plan_sha256, manifest.onnx_sha256):
+        raise ValueError(f"{file} is of another plan or graph than the ones beside it: build the plan again")
+    file.write_text(replace(manifest, parity=parity).as_json(), encoding="utf-8")
 
 
 def this_platform() -> Platform:
@@ -83,7 +120,12 @@ def this_platform() -> Platform:
     version = os.environ.get("TRT_VERSION", "")
     if not version:
         raise RuntimeError("TRT_VERSION is not set: this is not NVIDIA's container")
-    return Platform(tensorrt=version, gpu=first_gpu())
+    return Platform(tensorrt=four_numbers(version), gpu=first_gpu())
+
+
+def four_numbers(version: str) -> str:
+    """TensorRT's version alone: wheels add ".post1", some containers "+cuda12.8"."""
+    return ".".join(re.findall(r"\d+", version)[:4])
 
 
 def first_gpu() -> str:
@@ -96,11 +138,11 @@ def first_gpu() -> str:
     return listed.splitlines()[0].strip()
 
 
-def check(repository: Path, here: Platform, say: Callable[[str], object]) -> bool:
+def check(repository: Path, here: Platform, say: Callable[[str], object], *, trial: bool = False) -> bool:
     """Whether every version of every model has a plan that may be served here; says what does not."""
     sound = True
     for graph in sorted(repository.glob("*/*/model.onnx")):
-        for misfit in misfits(graph.parent, here):
+        for misfit in misfits(graph.parent, here, trial=trial):
             sound = False
             say(f"{graph.parent.parent.name} {graph.parent.name}: {misfit}")
     if not sound:
@@ -114,6 +156,12 @@ def _digest(path: Path) -> str:
 
 if __name__ == "__main__":
     try:
-        sys.exit(0 if check(Path(sys.argv[1]), this_platform(), lambda line: sys.stderr.write(f"{line}\n")) else 1)
+        fits = check(
+            Path(sys.argv[1]),
+            this_platform(),
+            lambda line: sys.stderr.write(f"{line}\n"),
+            trial=TRIAL in sys.argv[2:],
+        )
+        sys.exit(0 if fits else 1)
     except RuntimeError as error:
         sys.exit(str(error))

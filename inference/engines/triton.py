@@ -124,6 +124,13 @@ class TritonEngine(Engine):
                 causes.append(f"{peer.address}: {failure}" if isinstance(failure, CallFailed) else str(failure))
         return _none_left(causes)
 
+    def platforms(self, spec: ModelSpec) -> tuple[str, ...]:
+        """What runs the model on each server. Raises ``EngineUnavailable`` where one does not say."""
+        try:
+            return tuple(peer.platform(spec) for peer in self._peers)
+        except CallFailed as failure:
+            raise EngineUnavailable(f"model {spec.name}: its configuration cannot be read ({failure})") from failure
+
     def close(self) -> None:
         """Close the connections. The engine is not used afterwards."""
         for peer in self._peers:

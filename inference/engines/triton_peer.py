@@ -158,6 +158,11 @@ class TritonPeer:
             f"({why_not or failure}). Give it this version's model repository"
         ) from failure
 
+    def platform(self, spec: ModelSpec) -> str:
+        """What runs the model there: "tensorrt_plan", or the name of a backend. Raises ``CallFailed``."""
+        config = self._configuration(spec)["config"]
+        return str(config.get("platform") or config.get("backend", ""))
+
     def counted(self, spec: ModelSpec) -> "Counted":
         """What the server has counted of a model since it loaded it. Raises ``CallFailed``."""
         answer = self._call("get_inference_statistics", spec.name, spec.version, client_timeout=PROBE_TIMEOUT_S)

@@ -13,6 +13,7 @@ from click.testing import CliRunner
 
 from dicom_node.__main__ import main
 from dicom_node.commands.engine_parity import compare_engines, engines_in
+from dicom_node.commands.plan_parity import into_manifests
 from dicom_node.delivery import Address, send_folder
 from dicom_node.demonstration.archive import Archive
 from dicom_node.demonstration.node_process import NodeProcess
@@ -65,6 +66,19 @@ def test_findings_are_those_of_the_embedded_engine(tmp_path: Path, server: Trito
     assert masks(tmp_path / "triton") == masks(tmp_path / "embedded")
 
 
+def test_emboli_are_those_of_the_embedded_engine(tmp_path: Path, server: TritonServer) -> None:
+    """Probabilities and boxes of a generated angiogram, whatever the models make of it."""
+    folder = write_phantom_study(
+        tmp_path / "study", kind="ctpa", slices=108, size_px=160, seed=7, truth_folder=tmp_path / "truth"
+    ).folder
+    asked = ("--pipeline", "pulmonary_embolism", "--engine")
+    embedded = findings(folder, tmp_path / "embedded", *asked, "embedded")
+    assert embedded["pipeline"] == "pulmonary_embolism"
+    assert {one["name"] for one in embedded["models"]} >= {"pe_classifier", "pe_detector"}
+    assert embedded["embolism"]["slices"]
+    assert findings(folder, tmp_path / "triton", *asked, f"triton={server.address}") == embedded
+
+
 def test_engines_pass_the_parity_gate(server: TritonServer) -> None:
     absent = f"triton=127.0.0.1:{free_port()}"
     engines = f"embedded,triton={server.address},{absent}"
@@ -75,6 +89,12 @@ def test_engines_pass_the_parity_gate(server: TritonServer) -> None:
         assert "Dice 0.99" in found[InfectionUnet().spec.name, engine].said
         assert {name: found[name, engine].fault for name in names} == dict.fromkeys(names, False), found
     assert all(found[name, absent].fault and "no Triton server" in found[name, absent].said for name in names)
+    assert {one.reference for one in found.values()} == {"torch float32"}
+    here = [one for (_, engine), one in found.items() if engine == f"triton={server.address}"]
+    written, left = into_manifests(here, EngineSettings())
+    assert not written
+    assert len(left) == len(names)
+    assert all("serves no plan of it, but python" in line for line in left), "a CPU's answers say nothing of a plan"
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from inference.engines.plan_manifest import MANIFEST, PLAN, PlanManifest, Platform, check, misfits, read_manifest
+from inference.engines.plan_manifest import (
+    MANIFEST,
+    NEVER_COMPARED,
+    PLAN,
+    PlanManifest,
+    PlanParity,
+    Platform,
+    check,
+    four_numbers,
+    misfits,
+    read_manifest,
+    state_parity,
+)
 
 HERE = Platform(tensorrt="10.13.2.6", gpu="NVIDIA L4, 8.9")
 MANIFEST_OF_HERE = PlanManifest(
@@ -18,7 +30,7 @@ MANIFEST_OF_HERE = PlanManifest(
     tensorrt=HERE.tensorrt,
     gpu=HERE.gpu,
     rows=(1, 16, 32),
-    parity="",
+    parity=PlanParity(reference="torch float32", said="Dice 0.9990", holds=True),
 )
 
 
@@ -73,6 +85,39 @@ def test_no_manifest(folder: Path, text: str | None) -> None:
     assert "build-plan" in said[-1]
 
 
+def test_a_plan_is_served_once_its_answers_were_compared_and_held(folder: Path) -> None:
+    built = replace(MANIFEST_OF_HERE, parity=None)
+    (folder / MANIFEST).write_text(built.as_json())
+    assert misfits(folder, HERE) == [NEVER_COMPARED]
+    assert misfits(folder, HERE, trial=True) == []
+    said = PlanParity(reference="torch float32", said="Dice 0.9000", holds=False)
+    state_parity(folder, said)
+    assert read_manifest(folder / MANIFEST) == replace(built, parity=said)
+    for trial in (False, True):
+        assert misfits(folder, HERE, trial=trial) == ["the plan answers otherwise: Dice 0.9000"]
+    assert MANIFEST_OF_HERE.parity is not None
+    state_parity(folder, MANIFEST_OF_HERE.parity)
+    assert misfits(folder, HERE) == []
+
+
+@pytest.mark.parametrize("name", [PLAN, "model.onnx", MANIFEST])
+def test_no_parity_is_stated_of_another_plan(folder: Path, name: str) -> None:
+    (folder / name).write_bytes(b"another")
+    before = (folder / MANIFEST).read_bytes()
+    with pytest.raises(ValueError, match=r"another plan or graph|no manifest"):
+        state_parity(folder, PlanParity(reference="torch float32", said="", holds=True))
+    assert (folder / MANIFEST).read_bytes() == before
+
+
+def test_versions_of_wheels_and_containers_are_the_same() -> None:
+    assert (
+        four_numbers("10.13.2.6")
+        == four_numbers("10.13.2.6.post1")
+        == four_numbers("10.13.2.6+cuda13.0")
+        == "10.13.2.6"
+    )
+
+
 def test_as_a_program(folder: Path, tmp_path: Path) -> None:
     """With a stand-in for nvidia-smi, as there is no GPU here."""
     tool = tmp_path / "bin" / "nvidia-smi"
@@ -81,7 +126,12 @@ def test_as_a_program(folder: Path, tmp_path: Path) -> None:
     tool.chmod(0o755)
     command = [sys.executable, "-m", "inference.engines.plan_manifest", str(folder.parents[1])]
     path = f"{tool.parent}{os.pathsep}{os.environ['PATH']}"
-    for version, status in ((HERE.tensorrt, 0), ("11.0.0.1", 1), ("", 1)):
+    for version, status in ((f"{HERE.tensorrt}+cuda13.0", 0), ("11.0.0.1", 1), ("", 1)):
         surroundings = {**os.environ, "PATH": path, "TRT_VERSION": version}
         ended = subprocess.run(command, env=surroundings, capture_output=True, text=True, check=False)
+        assert ended.returncode == status, ended.stderr
+    (folder / MANIFEST).write_text(replace(MANIFEST_OF_HERE, parity=None).as_json())
+    surroundings = {**os.environ, "PATH": path, "TRT_VERSION": HERE.tensorrt}
+    for arguments, status in (([], 1), (["--trial"], 0)):
+        ended = subprocess.run([*command, *arguments], env=surroundings, capture_output=True, text=True, check=False)
         assert ended.returncode == status, ended.stderr

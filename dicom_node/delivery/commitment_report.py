@@ -10,7 +10,7 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as Items
 from pydicom.uid import ExplicitVRLittleEndian
 
-from dicom_node.delivery.dimse import Address, associated
+from dicom_node.delivery.dimse import Address, NothingAccepted, associated
 from dicom_node.delivery.encryption import Encryption
 from dicom_node.delivery.status import SUCCESS, Meaning, meaning
 from dicom_node.errors import PeerRefused, PeerUnavailable
@@ -42,6 +42,19 @@ class ReportPeer:
 
         Raises ``PeerUnavailable`` where it may take it later, ``PeerRefused`` where it answers that it never will.
         """
+        try:
+            answer = self._answer(report)
+        except (NothingAccepted, RuntimeError, ValueError) as error:
+            # pynetdicom: the association has ended, or the peer does not let the node be SCP.
+            raise PeerUnavailable(f"{self._address} does not take reports of storage commitment") from error
+        status = answer.get("Status")
+        if status is None:
+            raise PeerUnavailable(f"{self._address} did not answer the report in time, or aborted")
+        if status != SUCCESS:
+            why = f"{self._address} answered the report with status {status:04X}"
+            raise PeerUnavailable(why) if meaning(status) is Meaning.LATER else PeerRefused(why)
+
+    def _answer(self, report: CommitmentReport) -> Dataset:
         tls = self._settings.tls
         encryption = None if tls is None else Encryption(tls, host=self._settings.host, destination=str(self._address))
         with associated(
@@ -53,22 +66,13 @@ class ReportPeer:
             encryption=encryption,
             scp_roles=(STORAGE_COMMITMENT,),
         ) as association:
-            try:
-                answer, _ = association.send_n_event_report(
-                    event_information(report),
-                    FAILURES_EXIST if report.failed else ALL_COMMITTED,
-                    STORAGE_COMMITMENT,
-                    WELL_KNOWN_INSTANCE,
-                )
-            except (RuntimeError, ValueError) as error:
-                # pynetdicom: the association has ended, or the peer did not take our role.
-                raise PeerUnavailable(f"{self._address} does not take reports of storage commitment") from error
-        status = answer.get("Status")
-        if status is None:
-            raise PeerUnavailable(f"{self._address} did not answer the report in time, or aborted")
-        if status != SUCCESS:
-            why = f"{self._address} answered the report with status {status:04X}"
-            raise PeerUnavailable(why) if meaning(status) is Meaning.LATER else PeerRefused(why)
+            answer, _ = association.send_n_event_report(
+                event_information(report),
+                FAILURES_EXIST if report.failed else ALL_COMMITTED,
+                STORAGE_COMMITMENT,
+                WELL_KNOWN_INSTANCE,
+            )
+        return answer
 
 
 def event_information(report: CommitmentReport) -> Dataset:

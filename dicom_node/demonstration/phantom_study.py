@@ -120,6 +120,9 @@ def _image(phantom: Phantom, k: int, study: tuple[str | int, ...]) -> Dataset:
     if phantom.clots is not None:
         image.ContrastBolusAgent = "Synthetic contrast"
     _pixels(image, phantom.volume.array_zyx[k])
+    if phantom.clots is not None:
+        image.WindowCenter, image.WindowWidth = "100", "700"
+        image.WindowCenterWidthExplanation = "ANGIO"
     return image
 
 

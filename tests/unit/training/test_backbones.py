@@ -87,6 +87,9 @@ def test_the_command_trains_measures_and_goes_on(
     again = compared(tmp_path, "--steps", "1", "--size", "32")
     assert again.exit_code == 0, again.output
     assert weights == {one.name: (tmp_path / one.name / "best.pt").stat().st_mtime_ns for one in BACKBONES[:2]}
+    resumed = json.loads((tmp_path / "comparison.json").read_text())
+    trained_s = {row["name"]: row["training_s"] for row in table}
+    assert {row["name"]: row["training_s"] for row in resumed} == trained_s
     other = compared(tmp_path, "--steps", "2", "--size", "32")
     assert other.exit_code == 2
     assert "another recipe or pace" in other.output

@@ -25,7 +25,7 @@ from dicom_node.headers import read_instance_facts
 from dicom_node.index import Index, open_database
 from dicom_node.settings import ScpSettings
 from dicom_node.spool import FileSpool
-from tests.dimse.conftest import encoded_slice, slice_uid
+from tests.dimse.conftest import encoded_slice
 
 OUR_AE = ScpSettings().ae_title
 SENDERS = 4
@@ -72,8 +72,16 @@ def running(node: Node) -> Iterator[Node]:
         node.end(kill=False)
 
 
+def uid_of(number: int) -> str:
+    return f"1.2.3.{number}"
+
+
+def content_of(number: int) -> bytes:
+    return encoded_slice(1, SOPInstanceUID=uid_of(number))
+
+
 def store(peer: RawAssociation, number: int) -> bool:
-    request = p_data(1, COMMAND | LAST, c_store_rq(slice_uid(number))) + p_data(1, LAST, encoded_slice(number))
+    request = p_data(1, COMMAND | LAST, c_store_rq(uid_of(number))) + p_data(1, LAST, content_of(number))
     try:
         peer.socket.sendall(request)
     except OSError:
@@ -164,9 +172,9 @@ def test_nothing_acknowledged_is_lost_doubled_or_half_written(tmp_path: Path) ->
     assert not list((tmp_path / "node").rglob("*.damaged"))
     assert index.known_paths() == frozenset(files)
     for number in range(OBJECTS):
-        row = index.find_instance(slice_uid(number))
+        row = index.find_instance(uid_of(number))
         assert row is not None
-        assert row.sha256 == hashlib.sha256(encoded_slice(number)).hexdigest()
+        assert row.sha256 == hashlib.sha256(content_of(number)).hexdigest()
         assert row.facts == read_instance_facts(row.path, whole=True)
         assert spool.describe(row.path).sha256 == row.sha256
 
@@ -186,7 +194,7 @@ def test_what_a_power_cut_left_incomplete_can_come_again(tmp_path: Path) -> None
         assert store(peer, 1)
     assert path.read_bytes() == whole
     assert [left.read_bytes() for left in (folder / "spool").rglob("*.damaged")] == [whole[:-20]]
-    assert pydicom.dcmread(path).SOPInstanceUID == slice_uid(1)
+    assert pydicom.dcmread(path).SOPInstanceUID == uid_of(1)
 
 
 @pytest.mark.parametrize("index_lost", [False, True])
@@ -198,7 +206,7 @@ def test_a_repeat_after_a_restart_is_a_repeat(tmp_path: Path, index_lost: bool) 
         with running(node), RawAssociation(node.port) as peer:
             assert peer.associate(called_ae=OUR_AE) == 2
             assert store(peer, 1)
-            other = encoded_slice(1, SeriesDescription="changed")
-            peer.socket.sendall(p_data(1, COMMAND | LAST, c_store_rq(slice_uid(1))) + p_data(1, LAST, other))
+            other = encoded_slice(1, SOPInstanceUID=uid_of(1), SeriesDescription="changed")
+            peer.socket.sendall(p_data(1, COMMAND | LAST, c_store_rq(uid_of(1))) + p_data(1, LAST, other))
             assert peer.read_status() == 0xC001
     assert len(list(FileSpool(tmp_path / "node" / "spool").paths())) == 1

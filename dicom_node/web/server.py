@@ -38,7 +38,8 @@ class WebServer:
         return int(self._socket.getsockname()[1])
 
     def start(self) -> None:
-        """Begin to answer."""
+        """Begin to answer. Who connects from now on waits at most until the thread is ready, and is not refused."""
+        self._socket.listen()
         self._thread.start()
 
     def stop(self) -> None:

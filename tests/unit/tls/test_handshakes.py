@@ -195,6 +195,7 @@ def test_client_refuses_whom_it_cannot_know(authority: Authority, tmp_path: Path
         (server(authority.peer("node")), {"ca": None}, "not trusted: no CA"),
         (server(alone), {}, "self-signed certificate that is not in the ca file"),
         (server(alone), {"ca": alone.certificate}, "hello"),
+        (server(authority.peer("node")), {"ca": authority.peer("node").certificate}, "hello"),
     ):
         with accepting(context) as acceptor:
             settings = PeerTlsSettings.model_validate({"ca": authority.ca, **changes})

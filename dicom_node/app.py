@@ -53,6 +53,8 @@ AUDIT = "audit"
 BYTES_PER_MB = 1024 * 1024
 WARM_UP_PAUSE_S = 5.0
 """Between tries of a model whose server is not there yet."""
+WARM_UP_PATIENCE_S = 30.0
+"""For one model that is being compiled when the node stops; it takes seconds."""
 
 
 def software_version() -> str:
@@ -116,6 +118,7 @@ class Node:
         data_dir = settings.data_dir.resolve()
         self._stopping = threading.Event()
         self._engine_warm = threading.Event()
+        self._warming = threading.Thread(target=self._warm_up, name="warm-up", daemon=True)
         database = open_database(data_dir / DATABASE)
         self._index, jobs = Index(database), JobTable(database)
         self._spool, self._occupancy = _open_spool(settings)
@@ -207,7 +210,7 @@ class Node:
         self._web.start()
         self._certificates.start()
         log.info("node_started", version=software_version(), dicom_port=self.dicom_port, web_port=self.web_port)
-        threading.Thread(target=self._warm_up, name="warm-up", daemon=True).start()
+        self._warming.start()
 
     def stop(self) -> None:
         """Refuse new work, then stop; what is unfinished goes on at the next start."""
@@ -222,6 +225,8 @@ class Node:
         self._durable.stop()
         self._occupancy.close()
         self._audit.stop()
+        # A process that ends while OpenVINO compiles a model is aborted by it.
+        self._warming.join(WARM_UP_PATIENCE_S)
         log.info("node_stopped")
 
     def _warm_up(self) -> None:
@@ -231,7 +236,7 @@ class Node:
         """
         waiting = deque(dict.fromkeys(model.spec for model in models_of(self._analyst.rules.automatic().pipelines)))
         told: dict[str, str] = {}
-        while waiting:
+        while waiting and not self._stopping.is_set():
             spec = waiting.popleft()
             try:
                 run_canary(self._analyst.engine, spec)

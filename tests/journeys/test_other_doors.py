@@ -162,6 +162,7 @@ def test_a_node_killed_between_its_answer_and_its_report_still_reports(place: Pl
     place.node.start()
     heard = place.heard(asked)
     assert (heard["Status"], len(heard["Success"])) == ("Success", SLICES)
+    assert place.node.stop() == 0, "also while models are still being compiled"
 
 
 def test_orthanc_that_is_away_hears_its_report_when_it_is_back(place: Place) -> None:

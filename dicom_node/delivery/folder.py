@@ -15,6 +15,8 @@ from dicom_node.delivery.dimse import (
     not_taken,
     store,
 )
+from dicom_node.delivery.encryption import Encryption
+from dicom_node.settings import PeerTlsSettings
 
 CALLING_AE = "DICOMNODE-SEND"
 PAIRS_AN_ASSOCIATION = 60
@@ -23,8 +25,10 @@ CONNECT_TIMEOUT_S = 10.0
 RESPONSE_TIMEOUT_S = 60.0
 
 
-def send_folder(folder: Path, address: Address, *, calling_ae: str = CALLING_AE) -> list[SendOutcome]:
-    """Send every DICOM file below ``folder``, in order of name; other files are left out.
+def send_folder(
+    folder: Path, address: Address, *, calling_ae: str = CALLING_AE, tls: PeerTlsSettings | None = None
+) -> list[SendOutcome]:
+    """Send every DICOM file below ``folder``, in order of name; other files are left out. ``tls``: encrypted.
 
     Raises ``PeerUnavailable`` where the peer does not answer; what was sent before that may have been stored.
     """
@@ -38,6 +42,7 @@ def send_folder(folder: Path, address: Address, *, calling_ae: str = CALLING_AE)
                 contexts={(one.sop_class_uid, one.transfer_syntax_uid) for one in batch},
                 connect_timeout_s=CONNECT_TIMEOUT_S,
                 response_timeout_s=RESPONSE_TIMEOUT_S,
+                encryption=None if tls is None else Encryption(tls, host=address.host, destination=str(address)),
             ) as association:
                 outcomes += [store(association, one) for one in batch]
         except NothingAccepted:

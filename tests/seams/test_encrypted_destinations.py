@@ -155,6 +155,20 @@ def test_peer_that_never_answers_the_hello_is_given_up(authority: Authority) -> 
         assert time.monotonic() - started < 10
 
 
+def test_send_command_sends_over_tls(tmp_path: Path, authority: Authority, storescp: Start) -> None:
+    address = f"{AE_TITLE}@localhost:{storescp(authority.peer('archive'))}"
+    result(tmp_path / "results", 1)
+    node = authority.peer("node")
+    ours = ["--certificate", str(node.certificate), "--key", str(node.key)]
+    for options, status, said in (
+        (["--ca", str(authority.ca), *ours], 0, "1 of 1 instances accepted"),
+        (["--ca", str(authority.ca)], 1, "a certificate of ours"),
+        (ours, 2, "go together, and with --ca"),
+    ):
+        answer = CliRunner().invoke(main, ["send", str(tmp_path / "results"), address, *options])
+        assert (answer.exit_code, said in answer.output) == (status, True), answer.output
+
+
 def test_echo_command_asks_over_tls(tmp_path: Path, authority: Authority, storescp: Start) -> None:
     port = storescp(authority.peer("archive"))
     settings = tmp_path / "node.toml"

@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from dicom_node.flow.commit import Committer
 from dicom_node.flow.durable import Durable
 from dicom_node.flow.reconcile import Reconciler
 from dicom_node.flow.retry import retry_study
-from dicom_node.index import Index, JobTable, open_database
+from dicom_node.index import CommitmentTable, Index, JobTable, open_database
 from dicom_node.records import DeliveryState, InstanceFacts, ResultKind, ResultObject, StoredInstance, StudyState
+from dicom_node.spool import FileSpool
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 PATIENCE_S = 20.0
@@ -80,6 +82,16 @@ def durable(database: Path, jobs: JobTable, worked: Worked) -> Iterator[Durable]
     running.stop()
 
 
+@pytest.fixture
+def reconciler(database: Path, jobs: JobTable, durable: Durable, tmp_path: Path) -> Reconciler:
+    engine = open_database(database)
+    committer = Committer(
+        commitments=CommitmentTable(engine), index=Index(engine), spool=FileSpool(tmp_path / "spool"), queue=durable,
+        peers={}, flush=lambda: None,
+    )  # fmt: skip
+    return Reconciler(jobs=jobs, durable=durable, committer=committer)
+
+
 def finish(jobs: JobTable) -> None:
     nothing = lambda _connection: "lost"  # noqa: E731
     jobs.finish(
@@ -88,32 +100,34 @@ def finish(jobs: JobTable) -> None:
     )  # fmt: skip
 
 
-def test_job_whose_workflow_was_lost_is_queued_again(jobs: JobTable, durable: Durable, worked: Worked) -> None:
-    assert Reconciler(jobs=jobs, durable=durable).reconcile_once() == 1
+def test_job_whose_workflow_was_lost_is_queued_again(jobs: JobTable, reconciler: Reconciler, worked: Worked) -> None:
+    assert reconciler.reconcile_once() == 1
     assert worked.wait_for("process", "1.2/1")
 
 
-def test_delivery_whose_workflow_was_lost_is_queued_again(jobs: JobTable, durable: Durable, worked: Worked) -> None:
+def test_delivery_whose_workflow_was_lost_is_queued_again(
+    jobs: JobTable, reconciler: Reconciler, worked: Worked
+) -> None:
     finish(jobs)
-    assert Reconciler(jobs=jobs, durable=durable).reconcile_once() == 1
+    assert reconciler.reconcile_once() == 1
     assert worked.wait_for("deliver", "1.2/1", "pacs")
 
 
-def test_live_work_is_left_alone(jobs: JobTable, durable: Durable) -> None:
+def test_live_work_is_left_alone(jobs: JobTable, durable: Durable, reconciler: Reconciler) -> None:
     jobs.requeue(
         "1.2/1", now=NOW, why="later", enqueue=partial(durable.enqueue_process, job_id="1.2/1", delay_s=3600.0)
     )
-    assert Reconciler(jobs=jobs, durable=durable).reconcile_once() == 0
+    assert reconciler.reconcile_once() == 0
 
 
 def test_enqueued_work_vanishes_with_its_transaction(
-    jobs: JobTable, durable: Durable, worked: Worked, database: Path
+    jobs: JobTable, durable: Durable, reconciler: Reconciler, worked: Worked, database: Path
 ) -> None:
     engine = open_database(database)
     with engine.connect() as connection:
         durable.enqueue_process(connection, "rolled-back")
         connection.rollback()
-    Reconciler(jobs=jobs, durable=durable).reconcile_once()
+    reconciler.reconcile_once()
     assert worked.wait_for("process", "1.2/1")  # queued later, done by now
     assert ("process", "rolled-back") not in worked.calls
 

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from inference.training.embolism_trainer import Task, train_embolism_model
 from inference.training.evaluation.detection import PictureBoxes, hit_boxes
 from inference.training.evaluation.embolism import measure_embolism_model
 from inference.training.evaluation.stated import as_json
-from inference.training.foreign_weights import detector_size, start_of, training_folder
+from inference.training.foreign_weights import detector_recipe, start_of, training_folder
 from inference.training.painted_angiograms import TRAINING, RealAngiogram, joined, painted_angiograms
 from inference.training.recipes.pe_classifier import PE_CLASSIFIER, ClassifierTask
 from inference.training.recipes.pe_detector import ANCHORS, PE_DETECTOR, DetectorTask
@@ -64,7 +63,7 @@ def ship_embolism_model(
 
     def task(pool: SlicePool, judge: Angiograms) -> Task:
         if name == PE_DETECTOR.name:
-            return DetectorTask(replace(PE_DETECTOR, size=detector_size(start)), pool, judge)
+            return DetectorTask(detector_recipe(start), pool, judge)
         return ClassifierTask(PE_CLASSIFIER, pool, judge, imagenet=imagenet)
 
     network = train_embolism_model(

@@ -5,7 +5,7 @@ and state dictionaries for ``pe_classifier``; state dictionaries with this repos
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -17,7 +17,7 @@ from inference.networks.unet import UNet2d
 from inference.networks.yolov4 import Convolution, Size, YoloV4
 from inference.training.recipes import LUNGS_UNET, RECIPES
 from inference.training.recipes.pe_classifier import PE_CLASSIFIER
-from inference.training.recipes.pe_detector import PAPER_SIZE, PE_DETECTOR, SHIPPED_SIZE
+from inference.training.recipes.pe_detector import PAPER_SIZE, PE_DETECTOR, SHIPPED_SIZE, DetectorRecipe
 from inference.training.tflite_weights import IDENTIFIER, load_imagenet
 
 START = "start.pt"
@@ -85,12 +85,17 @@ def start_of(folder: Path) -> Path | None:
     return folder / START if (folder / START).exists() else None
 
 
-def detector_size(start: Path | None) -> Size:
-    """Of the detector whose imported weights are in ``start``; that of the recipe without any."""
-    if start is None:
-        return PE_DETECTOR.size
-    shapes = _shapes(torch.load(start, map_location="cpu", weights_only=True))
+def detector_size(weights: Weights) -> Size:
+    """Of the detector that these weights are of; that of the recipe where they are of none that is known."""
+    shapes = _shapes(weights)
     return next((size for size in SIZES if _shapes(_empty(size).state_dict()) == shapes), PE_DETECTOR.size)
+
+
+def detector_recipe(start: Path | None) -> DetectorRecipe:
+    """The detector's recipe, in the size of the imported weights that a training begins with."""
+    if start is None:
+        return PE_DETECTOR
+    return replace(PE_DETECTOR, size=detector_size(torch.load(start, map_location="cpu", weights_only=True)))
 
 
 def _darknet(file: Path) -> ForeignWeights:

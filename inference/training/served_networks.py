@@ -26,6 +26,7 @@ from inference.networks.unet import UNet2d
 from inference.networks.yolov4 import YoloV4
 from inference.training.embolism_export import ServedClassifier, ServedDetector
 from inference.training.export import HALVED, ServedUnet
+from inference.training.foreign_weights import detector_size
 from inference.training.recipes.pe_detector import ANCHORS, PE_DETECTOR
 from inference.training.room import SHIPPED
 
@@ -67,7 +68,10 @@ def trained(spec: ModelSpec, checkpoints: Sequence[Path], *, threshold: float | 
     for network, file in zip(networks, checkpoints, strict=True):
         try:
             content = torch.load(file, map_location="cpu", weights_only=True)
-            network.load_state_dict(content.get("best_weights", content))
+            weights = content.get("best_weights", content)
+            if isinstance(served, ServedDetector):  # imported weights may be of the authors' size
+                served.network = network = YoloV4(detector_size(weights))
+            network.load_state_dict(weights)
         except (OSError, pickle.UnpicklingError, RuntimeError, AttributeError, TypeError, ValueError) as error:
             raise ValueError(f"{file} is no checkpoint of {spec.name} ({str(error).splitlines()[0]})") from error
     return folded(served)

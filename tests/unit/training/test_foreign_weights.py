@@ -11,14 +11,16 @@ from click.testing import CliRunner, Result
 from torch import nn
 
 from dicom_node.__main__ import main
+from inference.models.pe_detector import SPEC as DETECTOR
 from inference.networks.darknet_weights import save_darknet
 from inference.networks.unet import UNet2d
 from inference.networks.yolov4 import Size, YoloV4
 from inference.training import foreign_weights
 from inference.training.embolism_trainer import EmbolismPace, train_embolism_model
-from inference.training.foreign_weights import detector_size, start_of, training_folder
+from inference.training.foreign_weights import detector_recipe, start_of, training_folder
 from inference.training.recipes import LUNGS_UNET, TV_UNET
 from inference.training.recipes.pe_detector import PE_DETECTOR, SHIPPED_SIZE
+from inference.training.served_networks import trained
 
 OTHER_SIZE = Size(width=0.125, depth=0.2)
 
@@ -81,8 +83,13 @@ def test_another_size_that_is_known_is_recognised(tmp_path: Path, monkeypatch: p
     result = made(tmp_path / "out", "pe_detector", darknet_file(tmp_path, network))
     assert "width 0.125 and depth 0.2" in result.output
     start = start_of(training_folder("pe_detector", tmp_path / "out"))
-    assert detector_size(start) == OTHER_SIZE
-    assert detector_size(None) == PE_DETECTOR.size
+    assert start is not None
+    assert detector_recipe(start).size == OTHER_SIZE
+    assert detector_recipe(None) is PE_DETECTOR
+    served = trained(DETECTOR, [start], threshold=None)
+    with torch.inference_mode():
+        boxes = served(torch.zeros((1, *DETECTOR.inputs[0].shape), dtype=torch.uint8))
+    assert boxes.shape == (1, *DETECTOR.outputs[0].shape)
     assert same(network, kept(tmp_path / "out", OTHER_SIZE))
 
 

@@ -136,8 +136,13 @@ class RawAssociation:
     def read_status(self) -> int | None:
         """Status of the next response; ``None`` where something else came."""
         kind, body = self.read_pdu()
-        found = body.find(struct.pack("<HHI", 0, 0x0900, 2))
-        return int.from_bytes(body[found + 8 : found + 10], "little") if kind == 4 and found >= 0 else None
+        position = 6
+        while kind == 4 and position + 8 <= len(body):
+            _, element, length = struct.unpack_from("<HHI", body, position)
+            if element == 0x0900:
+                return int.from_bytes(body[position + 8 : position + 10], "little")
+            position += 8 + length
+        return None
 
     def release(self) -> int:
         """Release; returns the type of the answer, 6 where it is in order."""
@@ -196,6 +201,7 @@ class ObjectSender:
             sent = association.socket.sendmsg(buffers)
             if sent < total:
                 association.socket.sendall(memoryview(b"".join(buffers))[sent:])
-            assert association.read_status() == 0, number
+            status = association.read_status()
+            assert status == 0, (number, status)
             latencies.append(time.perf_counter() - started)
         return Sent(size_bytes=self._size * len(numbers), latencies_s=tuple(latencies))

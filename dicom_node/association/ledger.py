@@ -22,7 +22,7 @@ from dicom_node.spool import Spool
 
 log = structlog.get_logger(__name__)
 
-GATHER_S = 0.1
+GATHER_S = 0.25
 """How long a row waits for others."""
 RETRY_S = 1.0
 """Pause after a commit that failed."""

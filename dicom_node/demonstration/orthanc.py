@@ -96,6 +96,12 @@ class OrthancServer:
             self._process.wait(timeout=STOP_TIMEOUT_S)
 
     @property
+    def process_id(self) -> int:
+        """Of the running server."""
+        assert self._process is not None  # noqa: S101 - started
+        return self._process.pid
+
+    @property
     def http_url(self) -> str:
         """Base of the REST API."""
         return f"http://127.0.0.1:{self._http_port}"

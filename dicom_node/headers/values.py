@@ -6,6 +6,7 @@ Value representations: PS3.5 section 6.2.
 
 import re
 import struct
+from functools import lru_cache
 
 from pydicom.charset import python_encoding
 
@@ -17,6 +18,8 @@ MAXIMUM_NUMBER = 1e9
 """A larger DS counts as malformed: positions are in mm, and 1e300 would only overflow in somebody's arithmetic."""
 MAXIMUM_TEXT = 64
 """Characters kept of a text: LO holds at most 64 (PS3.5 table 6.2-1)."""
+REMEMBERED_VALUES = 1024
+"""Of each kind; with ``MAXIMUM_VALUE_BYTES`` that bounds what hostile values can take: 4 MiB."""
 MAXIMUM_UID = 64
 """Characters of a UID (PS3.5 section 9.1)."""
 
@@ -51,9 +54,7 @@ class Values:
 
     def codes(self, tag: int) -> tuple[str, ...]:
         """The values of CS and the like: upper case ASCII without padding."""
-        raw = self.raw(tag).decode("ascii", errors="replace")
-        texts = [_UNPRINTABLE.sub("", part).strip()[:MAXIMUM_TEXT].upper() for part in raw.split("\\")]
-        return tuple(texts) if any(texts) else ()
+        return _codes(self.raw(tag))
 
     def code(self, tag: int) -> str:
         """The first value of CS and the like."""
@@ -61,21 +62,15 @@ class Values:
 
     def text(self, tag: int) -> str:
         """Free text without control characters, cut to 64 characters."""
-        text = self.raw(tag).decode(self._text_encoding, errors="replace")
-        return _UNPRINTABLE.sub(" ", text).strip()[:MAXIMUM_TEXT]
+        return _text(self.raw(tag), self._text_encoding)
 
     def uid(self, tag: int) -> str:
         """The UID, or empty where it is missing or not valid."""
-        text = self.raw(tag).decode("ascii", errors="replace").rstrip("\0 ")
-        return text if is_valid_uid(text) else ""
+        return _valid_uid(self.raw(tag))
 
     def decimals(self, tag: int, count: int) -> tuple[float, ...] | None:
         """Exactly ``count`` numbers of a DS, none beyond ``MAXIMUM_NUMBER``."""
-        texts = [part.strip(" \0") for part in self.raw(tag).decode("ascii", errors="replace").split("\\")]
-        if len(texts) != count or not all(_DECIMAL.fullmatch(text) for text in texts):
-            return None
-        numbers = tuple(float(text) for text in texts)
-        return numbers if all(abs(number) <= MAXIMUM_NUMBER for number in numbers) else None
+        return _decimals(self.raw(tag), count)
 
     def decimal(self, tag: int) -> float | None:
         """The one number of a DS."""
@@ -121,6 +116,36 @@ class Values:
         """The wanted elements of a sequence's first item; without any where there is none."""
         items = self.items(tag, wanted, maximum=1)
         return items[0] if items else Values(self._walk, {})
+
+
+# The images of a series say the same of most things, so what was decoded once is kept.
+
+
+@lru_cache(REMEMBERED_VALUES)
+def _codes(raw: bytes) -> tuple[str, ...]:
+    parts = raw.decode("ascii", errors="replace").split("\\")
+    texts = [_UNPRINTABLE.sub("", part).strip()[:MAXIMUM_TEXT].upper() for part in parts]
+    return tuple(texts) if any(texts) else ()
+
+
+@lru_cache(REMEMBERED_VALUES)
+def _text(raw: bytes, encoding: str) -> str:
+    return _UNPRINTABLE.sub(" ", raw.decode(encoding, errors="replace")).strip()[:MAXIMUM_TEXT]
+
+
+@lru_cache(REMEMBERED_VALUES)
+def _valid_uid(raw: bytes) -> str:
+    text = raw.decode("ascii", errors="replace").rstrip("\0 ")
+    return text if is_valid_uid(text) else ""
+
+
+@lru_cache(REMEMBERED_VALUES)
+def _decimals(raw: bytes, count: int) -> tuple[float, ...] | None:
+    texts = [part.strip(" \0") for part in raw.decode("ascii", errors="replace").split("\\")]
+    if len(texts) != count or not all(_DECIMAL.fullmatch(text) for text in texts):
+        return None
+    numbers = tuple(float(text) for text in texts)
+    return numbers if all(abs(number) <= MAXIMUM_NUMBER for number in numbers) else None
 
 
 def text_encoding(character_sets: tuple[str, ...]) -> str:

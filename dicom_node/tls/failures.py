@@ -4,6 +4,7 @@ The words complete "the peer …", so that both ends can say them. OpenSSL's nam
 (include/openssl/sslerr.h, x509_vfy.h); one that is not listed is told as OpenSSL calls it.
 """
 
+import ipaddress
 import ssl
 from collections.abc import Mapping
 
@@ -95,6 +96,8 @@ def names_in(certificate: Mapping[str, object]) -> tuple[str, ...]:
     subject = certificate.get("subject", ())
     assert isinstance(alternative, tuple)  # noqa: S101 - that is how ssl decodes certificates
     assert isinstance(subject, tuple)  # noqa: S101
-    names = [value for kind, value in alternative if kind in ("DNS", "IP Address")]
+    names = [value for kind, value in alternative if kind == "DNS"]
+    # OpenSSL writes IPv6 addresses out in full; people do not.
+    names += [str(ipaddress.ip_address(value.strip())) for kind, value in alternative if kind == "IP Address"]
     names += [value for part in subject for kind, value in part if kind == "commonName"]
     return tuple(dict.fromkeys(names))

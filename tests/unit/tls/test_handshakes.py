@@ -104,12 +104,12 @@ def openssl_client(port: int, *options: str | Path) -> str:
 
 
 def test_both_ends_verified_speak_tls_1_3_and_know_each_other(authority: Authority) -> None:
-    ct7 = authority.peer("ct7", "ct7.hospital", "192.0.2.7")
+    ct7 = authority.peer("ct7", "192.0.2.7", "ct7.hospital", "2001:db8::7")
     with accepting(server(authority.peer("node"), authority.ca)) as acceptor:
         ours = PeerTlsSettings(ca=authority.ca, certificate=ct7.certificate, key=ct7.key)
         assert said_by_client(acceptor.port, ours) == "hello"
         assert acceptor.said == ["TLSv1.3"]
-        assert acceptor.names == ("ct7.hospital", "192.0.2.7", "ct7")
+        assert acceptor.names == ("ct7.hospital", "192.0.2.7", "2001:db8::7", "ct7")
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ WHOLE = 4
 """Whole pictures in a batch; as many pixels as the crops have, about."""
 WHOLE_EVERY = 4
 """Steps."""
-FILLED = 0.55
+FILLED = 0.7
 AT_A_BOX = 0.75
 """Share of the parts of a mosaic that hold a clot where the picture has one."""
 ALONE = 0.4

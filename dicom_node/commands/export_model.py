@@ -66,13 +66,16 @@ def export(  # noqa: PLR0913  # an argument a flag
     reference, _ = float32_reference(repository)
     compared = [one for one in gate_inputs(reference, data) if one.spec == spec]
     expected = [exports.run_served(served, spec, one.inputs) for one in compared]
-    calibration = [one.inputs for one in phantom_inputs(reference, seed=CALIBRATION_SEED) if one.spec == spec]
+    others = phantom_inputs(reference, seed=CALIBRATION_SEED) if precision == "int8" else []
+    calibration = [one.inputs for one in others if one.spec == spec]
     try:
         model = exports.as_graph(served, spec, exports.Precision(precision), calibration=calibration)
     except ValueError as error:
         raise click.ClickException(str(error)) from error
-    runs = [partial(exports.run_graph, model), *([partial(exports.run_served, served)] if precision == "fp16" else [])]
-    parity = [said for run in runs for said in _gate(run, spec, precision, compared, expected)]
+    runs: dict[str, Run] = {"": partial(exports.run_graph, model)}
+    if precision == "fp16":
+        runs[", rounded between layers"] = partial(exports.run_served, served)
+    parity = [f"{said}{how}" for how, run in runs.items() for said in _gate(run, spec, precision, compared, expected)]
     encoded: bytes = model.SerializeToString()
     facts = {
         "model": spec.name,

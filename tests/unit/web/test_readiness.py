@@ -59,6 +59,9 @@ def test_an_index_that_cannot_be_read_is_told(tmp_path: Path, without_detector: 
         answer = httpx.get(address)
         assert answer.status_code == 503
         assert "the index cannot be read" in answer.json()["parts"]["index"]
+        metrics = httpx.get(address.replace("/health/ready", "/metrics")).text
+        assert 'dicom_node_ready{part="index"} 0.0' in metrics
+        assert 'dicom_node_inference_slices_total{engine="embedded",model="lungs_unet"} 1.0' in metrics, "its warm-up"
     finally:
         node.stop()
         database.close()

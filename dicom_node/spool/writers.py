@@ -29,11 +29,11 @@ class NewFile:
         self._head = head
         self._require_room = require_room
         self._synchronise = synchronise
+        self._head_written = False
         self._size = 0
         self._check_room_at = ROOM_CHECK_BYTES
         with _full_disk_told():
             self._descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
-            self._append([memoryview(head)])
 
     @property
     def size_bytes(self) -> int:
@@ -43,7 +43,8 @@ class NewFile:
     def write(self, pieces: Sequence[memoryview]) -> None:
         """See ``SpoolWriter``."""
         with _full_disk_told():
-            self._size += self._append(pieces)
+            self._append(pieces)
+        self._size += sum(map(len, pieces))
         if self._size >= self._check_room_at:
             self._check_room_at = self._size + ROOM_CHECK_BYTES
             self._require_room()
@@ -51,6 +52,7 @@ class NewFile:
     @contextmanager
     def mapped(self) -> Iterator[tuple[mmap.mmap, int]]:
         """See ``SpoolWriter``."""
+        self._append(())
         with mmap.mmap(self._descriptor, 0, access=mmap.ACCESS_READ) as mapped:
             yield mapped, len(self._head)
 
@@ -59,6 +61,7 @@ class NewFile:
         path = Path(self._path)
         try:
             with _full_disk_told():
+                self._append(())
                 os.link(self._temporary, self._path)
                 if self._synchronise:
                     os.fsync(self._descriptor)
@@ -76,14 +79,19 @@ class NewFile:
             self._descriptor = _CLOSED
             os.unlink(self._temporary)  # noqa: PTH108 - once for every instance
 
-    def _append(self, pieces: Sequence[memoryview]) -> int:
+    def _append(self, pieces: Sequence[memoryview]) -> None:
+        """With the head before the first of them."""
+        if not self._head_written:
+            pieces = [memoryview(self._head), *pieces]
+            self._head_written = True
         total = sum(map(len, pieces))
+        if not total:
+            return
         written = os.writev(self._descriptor, pieces)
         if written < total:  # a disk that is about to be full, or more than the kernel takes at once
             rest = b"".join(pieces)
             while written < total:
                 written += os.write(self._descriptor, rest[written:])
-        return total
 
 
 class RepeatedFile:

@@ -1,10 +1,14 @@
 """The gate: angiograms pass, everything else is refused with a reason that a PACS administrator understands."""
 
+import tarfile
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from dicom_node.spool.folder import studies_in
+from dicom_node.volumes import build_volume
 from inference.phantoms import Phantom, chest_ct
 from inference.phantoms.ctpa import ctpa
 from inference.pipelines.angiogram_gate import (
@@ -17,6 +21,7 @@ from inference.pipelines.angiogram_gate import (
     steps,
 )
 from inference.pipelines.lung_regions import Lungs
+from inference.pipelines.working_grid import reduced
 from inference.volume import Volume
 
 
@@ -141,3 +146,13 @@ def test_contrast_that_comes_and_air_above_the_patient_are_no_motion(fine: Phant
 
 def test_a_volume_of_one_slice_has_no_steps(fine: Phantom) -> None:
     assert not len(steps(replace(fine.volume, array_zyx=fine.volume.array_zyx[:1])))
+
+
+@pytest.mark.real_data
+def test_the_real_angiogram_has_no_steps(shared_data: Path, tmp_path: Path) -> None:
+    with tarfile.open(shared_data / "cmb_crc_chest_cta/CMB-CRC-MSB-01068_series3_100dcm.tar.xz") as archive:
+        archive.extractall(tmp_path / "cmb", filter="data")
+    ((series,),) = studies_in(tmp_path / "cmb", scratch=tmp_path / "scratch").studies.values()
+    small = reduced(build_volume(series).volume)
+    assert len(small.array_zyx) == 100
+    assert not len(steps(small))

@@ -59,17 +59,6 @@ class Index:
         with self._engine.connect() as connection:
             return frozenset(Path(path) for path in connection.scalars(sa.select(instances.c.path)))
 
-    def add_instance(self, instance: StoredInstance, *, received_at: datetime, calling_ae: str) -> str:
-        """Commit a row for one instance, as ``add_instances`` does for many.
-
-        Returns the SHA-256 that the index holds for this UID afterwards: another one than ``instance.sha256``
-        means that the UID was taken by other content.
-        """
-        self.add_instances([Arrival(instance=instance, received_at=received_at, calling_ae=calling_ae)])
-        held = self.find_instance(instance.facts.sop_instance_uid)
-        assert held is not None  # noqa: S101 - rows of instances are never removed
-        return held.sha256
-
     def add_instances(self, arrivals: Sequence[Arrival]) -> tuple[str, ...]:
         """Commit rows for instances that are durable in the spool, all or none. A row that is there stays as it is.
 

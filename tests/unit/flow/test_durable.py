@@ -13,7 +13,7 @@ from dicom_node.flow.commit import Committer
 from dicom_node.flow.durable import Durable
 from dicom_node.flow.reconcile import Reconciler
 from dicom_node.flow.retry import retry_study
-from dicom_node.index import CommitmentTable, Index, JobTable, open_database
+from dicom_node.index import Arrival, CommitmentTable, Index, JobTable, open_database
 from dicom_node.records import DeliveryState, InstanceFacts, ResultKind, ResultObject, StoredInstance, StudyState
 from dicom_node.spool import FileSpool
 
@@ -59,7 +59,7 @@ def jobs(database: Path) -> JobTable:
         gantry_tilt_deg=None, rows=None, columns=None, frames=(), frame_of_reference_uid="", burned_in_annotation="",
     )  # fmt: skip
     stored = StoredInstance(facts=facts, path=Path("/s"), sha256="a", size_bytes=1)
-    index.add_instance(stored, received_at=NOW, calling_ae="CT1")
+    index.add_instances([Arrival(instance=stored, received_at=NOW, calling_ae="CT1")])
     (progress,) = index.receiving()
     assert index.close_generation(progress, now=NOW, reason="quiet", enqueue=lambda _c, _j: "lost") == "1.2/1"
     return JobTable(engine)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from dicom_node.index import Index, JobTable, Overview, open_database
+from dicom_node.index import Arrival, Index, JobTable, Overview, open_database
 from dicom_node.records import (
     DeliveryState,
     InstanceFacts,
@@ -51,8 +51,12 @@ def jobs(database: sa.Engine) -> JobTable:
     return JobTable(database)
 
 
-def add(index: Index, stored: StoredInstance, second: int = 0) -> str:
-    return index.add_instance(stored, received_at=START + timedelta(seconds=second), calling_ae="CT1")
+def arrival(stored: StoredInstance, second: int = 0) -> Arrival:
+    return Arrival(instance=stored, received_at=START + timedelta(seconds=second), calling_ae="CT1")
+
+
+def add(index: Index, stored: StoredInstance, second: int = 0) -> tuple[str, ...]:
+    return index.add_instances([arrival(stored, second)])
 
 
 def close(index: Index, now_s: int = 100) -> str:
@@ -79,15 +83,41 @@ def finish(jobs: JobTable, job_id: str, objects: list[ResultObject], destination
 
 def test_a_row_survives_reopening_and_comes_back_equal(index: Index, tmp_path: Path) -> None:
     stored = instance(1)
-    assert add(index, stored) == "a"
+    assert add(index, stored) == ()
     assert Index(open_database(tmp_path / "node.sqlite")).find_instance("1.2.3.1") == stored
 
 
 def test_same_uid_keeps_the_first_content(index: Index) -> None:
     add(index, instance(1, content="first"))
-    assert add(index, instance(1, content="second")) == "first"
+    assert add(index, instance(1, content="second")) == ("1.2.3.1",)
     (series,) = index.series_of_study("1.2", generation=1)
-    assert len(series.instances) == 1
+    assert [one.sha256 for one in series.instances] == ["first"]
+
+
+def test_a_batch_is_what_its_rows_are_one_by_one(index: Index) -> None:
+    add(index, instance(1))
+    close(index)
+    batch = [arrival(instance(number), second=200 + number) for number in (1, 2, 3, 2)]
+    batch.append(arrival(instance(3, content="second"), second=300))
+    assert index.add_instances(batch) == ("1.2.3.3",)
+    (progress,) = index.receiving()
+    assert progress.generation == 2
+    assert max(progress.last_received_at.values()) == START + timedelta(seconds=203)
+    (series,) = index.series_of_study("1.2", generation=2)
+    assert [one.facts.sop_instance_uid for one in series.instances] == ["1.2.3.1", "1.2.3.2", "1.2.3.3"]
+    assert index.add_instances([]) == ()
+
+
+def test_a_batch_that_cannot_be_committed_leaves_no_row(index: Index, database: sa.Engine) -> None:
+    with database.begin() as connection:
+        connection.exec_driver_sql(
+            "CREATE TRIGGER sick BEFORE INSERT ON instances WHEN NEW.sop_instance_uid = '1.2.3.2' "
+            "BEGIN SELECT RAISE(FAIL, 'sick'); END"
+        )
+    with pytest.raises(sa.exc.IntegrityError):
+        index.add_instances([arrival(instance(1)), arrival(instance(2))])
+    assert index.find_instance("1.2.3.1") is None
+    assert index.receiving() == ()
 
 
 def test_synchronisation_is_full_and_journal_is_wal(database: sa.Engine) -> None:

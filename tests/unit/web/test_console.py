@@ -8,7 +8,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from dicom_node.index import Index, JobTable, Overview, open_database
+from dicom_node.index import Arrival, Index, JobTable, Overview, open_database
 from dicom_node.records import InstanceFacts, ResultKind, ResultObject, SeriesDecision, StoredInstance
 from dicom_node.settings import WebSettings
 from dicom_node.web.console import create_console
@@ -34,7 +34,7 @@ def browser(tmp_path: Path) -> Iterator[httpx.Client]:
         frame_of_reference_uid="", burned_in_annotation="",
     )  # fmt: skip
     stored = StoredInstance(facts=facts, path=Path("/spool/1"), sha256="a", size_bytes=1)
-    index.add_instance(stored, received_at=NOW, calling_ae="CT1")
+    index.add_instances([Arrival(instance=stored, received_at=NOW, calling_ae="CT1")])
     (progress,) = index.receiving()
     job_id = index.close_generation(progress, now=NOW, reason="quiet", enqueue=lambda _c, _j: "workflow")
     assert job_id is not None

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from dicom_node.errors import StoreStatus
+from dicom_node.records import SopReference
 
 MEDIA_TYPE = "application/dicom+json"
 
@@ -16,24 +17,16 @@ _REFERENCED_SOP_SEQUENCE = "00081199"
 _OTHER_FAILURES_SEQUENCE = "0008119A"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reference:
-    """An instance by the UIDs of its file meta information. An invalid one is empty."""
-
-    sop_class_uid: str
-    sop_instance_uid: str
-
-
 @dataclass(slots=True)
 class StoreResponse:
-    """What became of each part of a request so far."""
+    """What became of each part of a request so far. Instances are named by their file meta information."""
 
-    stored: list[Reference] = field(default_factory=list)
-    failed: list[tuple[Reference, StoreStatus]] = field(default_factory=list)
+    stored: list[SopReference] = field(default_factory=list)
+    failed: list[tuple[SopReference, StoreStatus]] = field(default_factory=list)
     other_failures: list[StoreStatus] = field(default_factory=list)
     """Of parts that name no SOP instance."""
 
-    def refuse(self, reference: Reference, status: StoreStatus) -> None:
+    def refuse(self, reference: SopReference, status: StoreStatus) -> None:
         """Note that a part was not stored."""
         if not reference.sop_instance_uid or not reference.sop_class_uid:
             self.other_failures.append(status)
@@ -67,7 +60,7 @@ class StoreResponse:
         return module
 
 
-def _named(one: Reference) -> dict[str, object]:
+def _named(one: SopReference) -> dict[str, object]:
     return {
         _REFERENCED_SOP_CLASS_UID: {"vr": "UI", "Value": [one.sop_class_uid]},
         _REFERENCED_SOP_INSTANCE_UID: {"vr": "UI", "Value": [one.sop_instance_uid]},

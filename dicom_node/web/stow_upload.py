@@ -12,9 +12,10 @@ import structlog
 
 from dicom_node.association.file_intake import ArrivingFile
 from dicom_node.errors import InstanceRefused, ResourceExhausted, StoreStatus
+from dicom_node.records import SopReference
 from dicom_node.settings import StowSettings
 from dicom_node.web.multipart_related import RelatedParts
-from dicom_node.web.store_response import Reference, StoreResponse
+from dicom_node.web.store_response import StoreResponse
 
 log = structlog.get_logger(__name__)
 
@@ -119,7 +120,8 @@ class Upload:
         self._file = None
 
 
-def _reference(file: ArrivingFile) -> Reference:
+def _reference(file: ArrivingFile) -> SopReference:
+    """By its file meta information; UIDs that are missing or not valid are empty."""
     if file.meta is None:
-        return Reference(sop_class_uid="", sop_instance_uid="")
-    return Reference(sop_class_uid=file.meta.sop_class_uid, sop_instance_uid=file.meta.sop_instance_uid)
+        return SopReference(sop_class_uid="", sop_instance_uid="")
+    return SopReference(sop_class_uid=file.meta.sop_class_uid, sop_instance_uid=file.meta.sop_instance_uid)

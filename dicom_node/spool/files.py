@@ -14,6 +14,7 @@ import hashlib
 import itertools
 import os
 import shutil
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from dicom_node.spool.writers import TEMPORARY, NewFile, RepeatedFile
 DAMAGED = ".damaged"
 SHARD_CHARACTERS = 2
 """256 folders: a folder stays small enough to list up to millions of instances."""
-READ_BYTES = 1024 * 1024
+READ_BYTES = 256 * 1024
 
 
 class FileSpool:
@@ -39,6 +40,7 @@ class FileSpool:
         self._minimum_free_bytes = minimum_free_bytes
         self._synchronise = synchronise
         self._serial = itertools.count()
+        self._buffers = threading.local()
         for shard in range(16**SHARD_CHARACTERS):
             (root / f"{shard:0{SHARD_CHARACTERS}x}").mkdir(parents=True, exist_ok=True)
         _sync_folder(root)
@@ -74,12 +76,14 @@ class FileSpool:
 
     def describe(self, path: Path) -> Stored:
         """See ``Spool.describe``."""
-        digest, size = hashlib.sha256(), 0
-        with path.open("rb") as file:
+        if not hasattr(self._buffers, "view"):  # fresh memory for every file costs as much as reading it
+            self._buffers.view = memoryview(bytearray(READ_BYTES))
+        digest, size, view = hashlib.sha256(), 0, self._buffers.view
+        with path.open("rb", buffering=0) as file:
             file.seek(data_set_offset(file))
-            while block := file.read(READ_BYTES):
-                digest.update(block)
-                size += len(block)
+            while count := file.readinto(view):
+                digest.update(view[:count])
+                size += count
         return Stored(path=path, sha256=digest.hexdigest(), size_bytes=size)
 
     def set_aside(self, path: Path) -> Path:

@@ -22,12 +22,12 @@ OUTPUT = TensorSpec(name="probabilities", dtype="float32", shape=(2,))
 
 SPEC = ModelSpec(
     name="pe_classifier",
-    version="1",
+    version="2",
     inputs=(INPUT,),
     outputs=(OUTPUT,),
     labels=("no embolus", "embolus"),
     source="MobileNetV2 (Sandler et al. 2018) after Kiourt et al. 2021",
-    trained_on="synthetic phantoms only, from ImageNet weights",
+    trained_on="synthetic phantoms, and emboli painted into one real CT; from ImageNet weights",
     licence="Apache-2.0",
 )
 

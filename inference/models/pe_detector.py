@@ -21,12 +21,12 @@ OUTPUT = TensorSpec(name="boxes", dtype="float32", shape=(BOXES, 5))
 
 SPEC = ModelSpec(
     name="pe_detector",
-    version="1",
+    version="2",
     inputs=(INPUT,),
     outputs=(OUTPUT,),
     labels=("background", "embolus"),
     source="YOLOv4 (Bochkovskiy et al. 2020), width 0.1875, depth 0.33, after Kiourt et al. 2021",
-    trained_on="synthetic phantoms only",
+    trained_on="synthetic phantoms, and emboli painted into one real CT",
     licence="Apache-2.0",
 )
 

@@ -36,8 +36,8 @@ REAL_PAINTINGS, REAL_BARE = 10, 4
 OF_PAINTED = (
     "AP at IoU 0.3",
     "AP at IoU 0.5",
-    "recall at IoU 0.5, score 0.5",
-    "precision at IoU 0.5, score 0.5",
+    f"recall at IoU 0.5, score {SMALLEST_PEAK}",
+    f"precision at IoU 0.5, score {SMALLEST_PEAK}",
     "false boxes on a slice without embolus",
     "accuracy",
     "sensitivity",

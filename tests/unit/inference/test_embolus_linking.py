@@ -28,31 +28,37 @@ def test_overlapping_boxes_of_neighbouring_slices_are_one_embolus() -> None:
 
 def test_one_missing_slice_does_not_part_an_embolus_but_two_do() -> None:
     assert len(link_boxes([box(3), box(5)], volume(), side_of_x_mm=None)) == 1
-    assert len(link_boxes([box(3), box(6)], volume(), side_of_x_mm=None)) == 2
+    thick = volume(spacing_z_mm=5.0)
+    assert len(link_boxes([box(3), box(5)], thick, side_of_x_mm=None)) == 1
+    assert len(link_boxes([box(3), box(6)], thick, side_of_x_mm=None)) == 2
 
 
 def test_boxes_beside_each_other_are_two_emboli_sorted_by_probability() -> None:
     found = link_boxes(
-        [box(3, 20, score=0.6), box(3, 120), box(4, 20, score=0.6), box(4, 120)], volume(), side_of_x_mm=None
+        [box(3, 20, score=0.7), box(3, 120), box(4, 20, score=0.7), box(4, 120)],
+        volume(spacing_z_mm=2.5),
+        side_of_x_mm=None,
     )
     assert [(one.number, one.boxes[0].box_xyxy_px[0]) for one in found] == [(1, 120), (2, 20)]
     assert all(len({one.slice_index for one in embolus.boxes}) == len(embolus.boxes) for embolus in found)
 
 
 def test_of_two_boxes_on_one_slice_the_closer_one_goes_on() -> None:
-    found = link_boxes([box(3, 40), box(4, 41), box(4, 50)], volume(), side_of_x_mm=None)
+    found = link_boxes([box(3, 40), box(4, 41), box(4, 50)], volume(spacing_z_mm=5.0), side_of_x_mm=None)
     assert [[one.box_xyxy_px[0] for one in embolus.boxes] for embolus in found] == [[40, 41], [50]]
 
 
 def test_noise_is_dropped() -> None:
     assert link_boxes([box(3, score=0.29), box(4, score=0.29)], volume(), side_of_x_mm=None) == ()
-    assert link_boxes([box(3, score=0.4), box(4, score=0.45)], volume(), side_of_x_mm=None) == ()
-    assert link_boxes([box(3)], volume(spacing_z_mm=1.0), side_of_x_mm=None) == ()
-    assert len(link_boxes([box(3)], volume(spacing_z_mm=3.0), side_of_x_mm=None)) == 1
+    thick = volume(spacing_z_mm=2.5)
+    assert link_boxes([box(3, score=0.6), box(4, score=0.69)], thick, side_of_x_mm=None) == ()
+    assert len(link_boxes([box(3, score=0.4), box(4, score=0.7)], thick, side_of_x_mm=None)) == 1
+    assert link_boxes([box(k) for k in range(3, 7)], volume(spacing_z_mm=1.0), side_of_x_mm=None) == ()
+    assert link_boxes([box(3)], thick, side_of_x_mm=None) == ()
 
 
 def test_the_side_follows_the_patient_not_the_picture() -> None:
-    grid = volume()
+    grid = volume(spacing_z_mm=5.0)
     right, left = np.zeros((2, *grid.array_zyx.shape), np.bool_)
     right[:, :, 10:80] = left[:, :, 120:190] = True
     sides = Sides.between(left, right, grid)

@@ -144,9 +144,9 @@ def _behaviour() -> str:
             "A request without Message ID, or without its data set, is answered 0212; an operation that its "
             "presentation context does not have, 0211. C-CANCEL is ignored. Requests that are sent ahead "
             "are answered one after the other.",
-            "The whole data set is walked before it is taken: one that is cut off, whose pixel data is shorter than rows, "
-            "columns, frames, samples and bits say, or encoded otherwise than its transfer syntax says, is refused (C000). "
-            "Pixels are not decoded for that.",
+            "The whole data set is walked before it is taken: one that is cut off, whose pixel data is shorter than "
+            "rows, columns, frames, samples and bits say, or encoded otherwise than its transfer syntax says, is "
+            "refused (C000). Pixels are not decoded for that.",
             f"Limits of a data set: {elements.MAXIMUM_ELEMENTS:,} elements and items, {elements.MAXIMUM_DEPTH} nested "
             f"sequences and items, {facts.MAXIMUM_FRAMES:,} frames, "
             f"{part10.MAXIMUM_INFLATED_BYTES // 2**20} MiB where it comes deflated.",

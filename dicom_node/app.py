@@ -141,7 +141,7 @@ class Node:
         self._scp = StorageScp(
             settings.scp,
             intake,
-            tls=tls,
+            tls=None if tls is None else self._certificates.newest,
             commitment=self._committer.accept if self._committer.peers else None,
             audit=told,
         )

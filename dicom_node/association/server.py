@@ -39,7 +39,8 @@ STOP_PATIENCE_S = 10.0
 class StorageScp:
     """Accepts associations and hands every instance to ``intake``.
 
-    ``tls``: what encrypts ``settings.port``, or the second port ``settings.tls.port`` where there is one.
+    ``tls`` is asked at every connection for what encrypts it: all of ``settings.port``, or of the second port
+    ``settings.tls.port`` where there is one.
     ``commitment`` answers N-ACTION requests with a status (PS3.4 section J.3.2.1); ``audit`` is told of every
     association. Both are called in the association's thread.
     """
@@ -49,7 +50,7 @@ class StorageScp:
         settings: ScpSettings,
         intake: Intake,
         *,
-        tls: ssl.SSLContext | None = None,
+        tls: Callable[[], ssl.SSLContext] | None = None,
         commitment: Callable[[CommitmentRequest], int] | None = None,
         audit: Callable[[AssociationEvent], None] | None = None,
     ) -> None:
@@ -130,7 +131,7 @@ class StorageScp:
         self._intake.flush()
         return series
 
-    def _accept(self, listener: socket.socket, tls: ssl.SSLContext | None) -> None:
+    def _accept(self, listener: socket.socket, tls: Callable[[], ssl.SSLContext] | None) -> None:
         while not self._stopping.is_set():
             try:
                 connection, address = listener.accept()
@@ -140,7 +141,7 @@ class StorageScp:
                     self._stopping.wait(BREATH_S)
                 continue
             try:
-                self._welcome(connection, str(address[0]), tls)
+                self._welcome(connection, str(address[0]), None if tls is None else tls())
             except (OSError, RuntimeError) as error:  # the peer left already, or no thread can be started
                 log.error("connection_not_served", reason=str(error))
                 connection.close()

@@ -2,7 +2,8 @@
 
 Associations that are open go on; the next handshake is that of the new files. Files that are not sound are told, and
 the old ones stay in use: a renewal that went wrong must not close the door. Other files are read for each connection.
-A context is never changed while threads shake hands with it: each handshake is handed the newest one instead.
+A context is never changed while threads shake hands with it: each connection is wrapped in the newest one instead. (One
+that is exchanged within a handshake brings its CAs, but the revocation check stays that of the first.)
 """
 
 import ssl
@@ -26,13 +27,11 @@ TOLD_EVERY = timedelta(days=1)
 
 
 class CertificateWatch:
-    """One thread; ``look`` may be called by itself. ``context`` serves ``scp.tls``, where that is configured."""
+    """One thread; ``look`` may be called by itself. ``context`` is the first of ``scp.tls``, where there is one."""
 
     def __init__(self, settings: NodeSettings, context: ssl.SSLContext | None) -> None:
         self._settings = settings
         self._newest = context
-        if context is not None:
-            context.sni_callback = self._hand_over  # called in every handshake, also without a server name
         self._seen = _state(settings.scp.tls)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="certificates", daemon=True)
@@ -47,6 +46,11 @@ class CertificateWatch:
         self._stopping.set()
         if self._thread.is_alive():
             self._thread.join()
+
+    def newest(self) -> ssl.SSLContext:
+        """What the next connection is to be wrapped in; asked only where ``scp.tls`` is configured."""
+        assert self._newest is not None  # noqa: S101 - the node encrypts, so it was given the first one
+        return self._newest
 
     def tell(self) -> None:
         """What is wrong with a destination's files holds up that destination only, so it is told and no more."""
@@ -68,10 +72,6 @@ class CertificateWatch:
             log.error("certificate_not_usable", reason=str(error))
         else:
             log.info("certificate_renewed", file=str(tls.certificate))
-
-    def _hand_over(self, connection: ssl.SSLObject | ssl.SSLSocket, _name: str | None, _old: ssl.SSLContext) -> None:
-        if self._newest is not None:
-            connection.context = self._newest
 
     def _run(self) -> None:
         looks = 0

@@ -71,8 +71,9 @@ def start(start_receiver: Callable[..., Receiver], authority: Authority) -> Star
         both = {**settings, "tls": tls}
         tls_settings = ScpSettings.model_validate(both).tls
         assert tls_settings is not None
+        context = server_context(tls_settings)
         parts = {
-            "tls": server_context(tls_settings),
+            "tls": lambda: context,
             "audit": AssociationAudit(record=told.append, ae_title=OUR_AE),
         }
         return Encrypted(start_receiver(parts=parts, **both), told)

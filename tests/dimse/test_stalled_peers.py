@@ -152,7 +152,7 @@ def test_peers_that_never_say_hello_in_tls(start_receiver: Callable[..., Receive
     authority = Authority.made(tmp_path / "ca")
     pair = authority.peer("node")
     tls = server_context(ScpTlsSettings(certificate=pair.certificate, key=pair.key))
-    receiver = start_receiver(parts={"tls": tls}, **IMPATIENCE)
+    receiver = start_receiver(parts={"tls": lambda: tls}, **IMPATIENCE)
     client = ssl.create_default_context(cafile=authority.ca)
     stalled = [RawAssociation(receiver.port, timeout_s=10) for _ in range(PEERS)]
     try:

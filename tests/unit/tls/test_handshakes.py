@@ -4,7 +4,7 @@ import socket
 import ssl
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
@@ -21,7 +21,7 @@ TIMEOUT_S = 10.0
 class Acceptor:
     """Accepts one connection after the other and notes how each handshake ended."""
 
-    def __init__(self, context: ssl.SSLContext | None) -> None:
+    def __init__(self, context: Callable[[], ssl.SSLContext] | None) -> None:
         self._context = context
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.said: list[str] = []
@@ -49,7 +49,7 @@ class Acceptor:
             connection.sendall(b"\x03\x00\x00\x00\x00\x04\x00\x01\x01\x07")  # A-ASSOCIATE-RJ
             return
         try:
-            with self._context.wrap_socket(connection, server_side=True) as secure:
+            with self._context().wrap_socket(connection, server_side=True) as secure:
                 self.names = certificate_names(secure)
                 self.said.append(str(secure.version()))
                 secure.sendall(b"hello")
@@ -64,8 +64,8 @@ class Acceptor:
 
 
 @contextmanager
-def accepting(context: ssl.SSLContext | None) -> Iterator[Acceptor]:
-    acceptor = Acceptor(context)
+def accepting(context: ssl.SSLContext | Callable[[], ssl.SSLContext] | None) -> Iterator[Acceptor]:
+    acceptor = Acceptor((lambda: context) if isinstance(context, ssl.SSLContext) else context)
     try:
         yield acceptor
     finally:

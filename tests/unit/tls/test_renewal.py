@@ -23,11 +23,10 @@ def test_renewed_files_are_taken_over_and_spoilt_ones_are_not(authority: Authori
     copied(authority.peer("node"), own)
     settings = NodeSettings.model_validate({"scp": {"tls": own.settings}})
     assert settings.scp.tls is not None
-    context = server_context(settings.scp.tls)
-    watch = CertificateWatch(settings, context)
+    watch = CertificateWatch(settings, server_context(settings.scp.tls))
 
     def name_is(name: str) -> bool:
-        with accepting(context) as acceptor:
+        with accepting(watch.newest) as acceptor:
             return said_by_client(acceptor.port, PeerTlsSettings(ca=authority.ca, server_name=name)) == "hello"
 
     with structlog.testing.capture_logs() as logged:
@@ -57,11 +56,10 @@ def test_new_authority_is_trusted_and_an_old_one_no_more(authority: Authority, t
     shutil.copy(authority.ca, ca)
     settings = NodeSettings.model_validate({"scp": {"tls": {**authority.peer("node").settings, "ca": ca}}})
     assert settings.scp.tls is not None
-    context = server_context(settings.scp.tls)
-    watch = CertificateWatch(settings, context)
+    watch = CertificateWatch(settings, server_context(settings.scp.tls))
     ours = other.peer("ct1")
     client = PeerTlsSettings(ca=authority.ca, certificate=ours.certificate, key=ours.key)
-    with accepting(context) as acceptor:
+    with accepting(watch.newest) as acceptor:
         assert "does not trust our certificate" in said_by_client(acceptor.port, client)
         ca.write_text(authority.ca.read_text() + other.ca.read_text())
         watch.look()
@@ -69,6 +67,25 @@ def test_new_authority_is_trusted_and_an_old_one_no_more(authority: Authority, t
         ca.write_text(authority.ca.read_text())
         watch.look()
         assert "does not trust our certificate" in said_by_client(acceptor.port, client)
+
+
+def test_revocation_list_is_honoured_from_its_coming_to_its_going(authority: Authority, tmp_path: Path) -> None:
+    own = Authority.made(tmp_path / "revoking")
+    lost = own.odd("lost")
+    ca = tmp_path / "ca.pem"
+    shutil.copy(own.ca, ca)
+    settings = NodeSettings.model_validate({"scp": {"tls": {**authority.peer("node").settings, "ca": ca}}})
+    assert settings.scp.tls is not None
+    watch = CertificateWatch(settings, server_context(settings.scp.tls))
+    client = PeerTlsSettings(ca=authority.ca, certificate=lost.certificate, key=lost.key)
+    with accepting(watch.newest) as acceptor:
+        assert said_by_client(acceptor.port, client) == "hello"
+        shutil.copy(own.revoke(lost), ca)
+        watch.look()
+        assert "revoked" in said_by_client(acceptor.port, client)
+        shutil.copy(own.ca, ca)
+        watch.look()
+        assert said_by_client(acceptor.port, client) == "hello"
 
 
 def test_what_ends_soon_and_what_is_wrong_is_told_at_start(authority: Authority, tmp_path: Path) -> None:

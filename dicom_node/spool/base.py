@@ -70,3 +70,7 @@ class Spool(Protocol):
     def set_aside(self, path: Path) -> Path:
         """Take a damaged file out of the way, so that its instance can be received again. Returns its new name."""
         ...
+
+    def synchronise(self, path: Path) -> None:
+        """Make sure that a published file is durable. Raises ``OSError``, and sets it aside, where it cannot be."""
+        ...

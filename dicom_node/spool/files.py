@@ -20,10 +20,10 @@ from pathlib import Path
 
 from dicom_node.errors import ResourceExhausted
 from dicom_node.spool.base import SpoolWriter, Stored
+from dicom_node.spool.durability import set_aside, sync_folder, synchronise
 from dicom_node.spool.part10 import data_set_offset, file_head
 from dicom_node.spool.writers import TEMPORARY, NewFile, RepeatedFile
 
-DAMAGED = ".damaged"
 SHARD_CHARACTERS = 2
 """256 folders: a folder stays small enough to list up to millions of instances."""
 READ_BYTES = 256 * 1024
@@ -43,8 +43,8 @@ class FileSpool:
         self._buffers = threading.local()
         for shard in range(16**SHARD_CHARACTERS):
             (root / f"{shard:0{SHARD_CHARACTERS}x}").mkdir(parents=True, exist_ok=True)
-        _sync_folder(root)
-        _sync_folder(root.parent)
+        sync_folder(root)
+        sync_folder(root.parent)
 
     def begin(self, *, sop_instance_uid: str, sop_class_uid: str, transfer_syntax_uid: str) -> SpoolWriter:
         """See ``Spool.begin``."""
@@ -88,19 +88,13 @@ class FileSpool:
 
     def set_aside(self, path: Path) -> Path:
         """See ``Spool.set_aside``."""
-        target = path.with_suffix(DAMAGED)
-        path.replace(target)
-        _sync_folder(path.parent)
-        return target
+        return set_aside(path)
+
+    def synchronise(self, path: Path) -> None:
+        """See ``Spool.synchronise``."""
+        with path.open("rb", buffering=0) as file:
+            synchronise(file.fileno(), path)
 
     def _require_room(self) -> None:
         if shutil.disk_usage(self._root).free < self._minimum_free_bytes:
             raise ResourceExhausted("the disk of the spool is nearly full; make room or lower scp.minimum_free_mb")
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -7,8 +7,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import structlog
+
 from dicom_node.errors import ResourceExhausted, StorageCorrupt
+from dicom_node.spool.durability import synchronise
 from dicom_node.spool.part10 import data_set_offset
+
+log = structlog.get_logger(__name__)
 
 TEMPORARY = ".part"
 ROOM_CHECK_BYTES = 64 * 1024 * 1024
@@ -63,8 +68,7 @@ class NewFile:
             with _full_disk_told():
                 self._append(())
                 os.link(self._temporary, self._path)
-                if self._synchronise:
-                    os.fsync(self._descriptor)
+                self._make_durable()
         except FileExistsError:
             # Another association was faster. What is in that file counts; it may not be durable yet.
             _require_same(self._descriptor, len(self._head), path)
@@ -77,7 +81,20 @@ class NewFile:
         if self._descriptor != _CLOSED:
             os.close(self._descriptor)
             self._descriptor = _CLOSED
-            os.unlink(self._temporary)  # noqa: PTH108 - once for every instance
+            try:
+                os.unlink(self._temporary)  # noqa: PTH108 - once for every instance
+            except OSError as error:
+                # Must not hide what ended the instance; the sweep of the next start takes the file.
+                log.warning("temporary_file_left", file=Path(self._temporary).name, reason=error.strerror)
+
+    def _make_durable(self) -> None:
+        """What was linked. Where that fails its name goes again: a retry must find nothing (see ``durability``)."""
+        try:
+            if self._synchronise:
+                os.fsync(self._descriptor)
+        except OSError:
+            os.unlink(self._path)  # noqa: PTH108 - a string
+            raise
 
     def _append(self, pieces: Sequence[memoryview]) -> None:
         """With the head before the first of them."""
@@ -127,7 +144,8 @@ class RepeatedFile:
         """See ``SpoolWriter``."""
         try:
             self._require_same()
-            os.fsync(self._file.fileno())  # whoever brought it first may still be waiting for that
+            with _full_disk_told():  # whoever brought it first may still be waiting for that
+                synchronise(self._file.fileno(), self._path)
         finally:
             self.discard()
         return self._path
@@ -151,7 +169,8 @@ def _require_same(descriptor: int, start: int, path: Path) -> None:
                 raise _other_content(path)
         if held.read(1):
             raise _other_content(path)
-        os.fsync(held.fileno())
+        with _full_disk_told():
+            synchronise(held.fileno(), path)
 
 
 def _other_content(path: Path) -> StorageCorrupt:

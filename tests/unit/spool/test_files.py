@@ -1,5 +1,7 @@
 """The spool on a real disk: bytes as they came, nothing overwritten, nothing half-written in sight."""
 
+import errno
+import os
 import threading
 from pathlib import Path
 
@@ -83,3 +85,55 @@ def test_many_threads_with_one_instance(tmp_path: Path) -> None:
         thread.join()
     assert len(set(stored)) == 1
     assert len(stored) == 8
+
+
+class SickDisk:
+    """In the place of ``os.fsync``: fails once, then succeeds, as the kernel does with pages that it has given up."""
+
+    def __init__(self, error: int) -> None:
+        self.error = error
+
+    def __call__(self, _descriptor: int) -> None:
+        if self.error:
+            error, self.error = self.error, 0
+            raise OSError(error, os.strerror(error))
+
+
+@pytest.mark.parametrize(("error", "told"), [(errno.EIO, OSError), (errno.ENOSPC, ResourceExhausted)])
+def test_what_could_not_be_synchronised_is_not_there_for_a_retry(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: int, told: type[Exception]
+) -> None:
+    spool = FileSpool(tmp_path)
+    monkeypatch.setattr(os, "fsync", SickDisk(error))
+    with pytest.raises(told):
+        store(spool)
+    assert not [path for path in tmp_path.glob("*/*") if path.is_file()]
+    store(spool)
+    assert len(list(spool.paths())) == 1
+
+
+@pytest.mark.parametrize("racing", [False, True])
+def test_a_repeat_that_could_not_be_synchronised_is_no_repeat_next_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, racing: bool
+) -> None:
+    spool = FileSpool(tmp_path)
+    writer = spool.begin(sop_instance_uid="1.2", sop_class_uid=CT, transfer_syntax_uid=EXPLICIT)
+    first = store(spool)
+    if not racing:
+        writer.discard()
+        writer = spool.begin(sop_instance_uid="1.2", sop_class_uid=CT, transfer_syntax_uid=EXPLICIT)
+    writer.write([memoryview(DATA_SET)])
+    monkeypatch.setattr(os, "fsync", SickDisk(errno.EIO))
+    with pytest.raises(OSError, match="Input/output"):
+        writer.publish()
+    assert not list(spool.paths())
+    assert [path.name for path in tmp_path.glob("*/*.damaged")] == [f"{first.path.stem}.damaged"]
+    again = store(spool)
+    assert again == first
+
+
+def test_a_temporary_file_that_is_gone_hides_nothing(tmp_path: Path) -> None:
+    writer = FileSpool(tmp_path).begin(sop_instance_uid="1.2", sop_class_uid=CT, transfer_syntax_uid=EXPLICIT)
+    (temporary,) = tmp_path.glob("*/*.part")
+    temporary.unlink()
+    writer.discard()

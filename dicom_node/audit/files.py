@@ -17,6 +17,7 @@ class AuditFiles:
 
     name = "files"
     batch = 200
+    lost = 0
 
     def __init__(self, folder: Path, *, file_mb: int, files: int) -> None:
         folder.mkdir(parents=True, exist_ok=True, mode=FOLDER_FOR_OWNER_ALONE)

@@ -44,6 +44,11 @@ class Sink(Protocol):
         """How many messages it takes at once, so that either all of them are there or none."""
         ...
 
+    @property
+    def lost(self) -> int:
+        """How many of those that it took never arrived, as was seen later; only grows."""
+        ...
+
     def write(self, messages: Sequence[bytes]) -> None:
         """Raises ``OSError`` or ``NodeError`` where they could not be written; they are offered again."""
         ...
@@ -123,8 +128,13 @@ class _Writer(threading.Thread):
     def run(self) -> None:
         try:
             while batch := self._batch():
-                if not self._bring([audit_message(event, source_id=self._source_id) for event in batch]):
-                    return
+                try:
+                    if not self._bring([audit_message(event, source_id=self._source_id) for event in batch]):
+                        return
+                except Exception:  # the boundary of the thread: without it the trail would end silently
+                    log.exception("audit_batch_failed", sink=self._sink.name)
+                    with self._counting:
+                        self._dropped += len(batch)
         finally:
             self._sink.close()
 
@@ -158,20 +168,23 @@ class _Writer(threading.Thread):
                 log.error(
                     "audit_messages_lost",
                     sink=self._sink.name,
-                    count=self._dropped - self._told + len(messages) + self._events.qsize(),
+                    count=self._untold() + len(messages) + self._events.qsize(),
                 )
                 return False
             self._stopping.wait(pause_s)
             pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
         if failed:
             log.info("audit_written_again", sink=self._sink.name)
-        lost = self._dropped - self._told
+        lost = self._untold()
         if not lost:
             return True
         log.error("audit_messages_lost", sink=self._sink.name, count=lost)
         self._told += lost
-        gap = messages_lost(self._ae_title, count=lost, where=f"{self._sink.name} did not write for too long")
+        gap = messages_lost(self._ae_title, count=lost, where=f"{self._sink.name} did not take them")
         return self._bring([audit_message(gap, source_id=self._source_id)])  # the queue may be full
+
+    def _untold(self) -> int:
+        return self._dropped + self._sink.lost - self._told
 
 
 def _reason(error: Exception) -> str:

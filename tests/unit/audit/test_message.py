@@ -97,7 +97,7 @@ def test_refused_node() -> None:
 
 
 def test_lost_messages() -> None:
-    root = read(events.messages_lost("DICOMNODE", count=7, where="files did not write for too long"))
+    root = read(events.messages_lost("DICOMNODE", count=7, where="files did not take them"))
     assert coded(root, "EventIdentification/EventTypeCode") == [("110133", "DCM", "Audit Recording Stopped")]
     assert "7 audit messages" in root[0].findtext("EventOutcomeDescription")
 

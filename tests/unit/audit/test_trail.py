@@ -16,7 +16,9 @@ import pytest
 import structlog
 
 from dicom_node.audit import AuditEvent, AuditFiles, AuditTrail, Node, Syslog, events, trail
+from dicom_node.audit import syslog as syslog_module
 from dicom_node.audit.refusals import MOST_ADDRESSES, WINDOW_S, Refusals
+from dicom_node.errors import PeerUnavailable
 from dicom_node.settings import SyslogSettings
 from tests.certificates import Authority
 from tests.unit.audit.audit_schema import valid_message
@@ -88,6 +90,7 @@ class Stuck:
 
     name = "stuck"
     batch = 5
+    lost = 0
 
     def __init__(self) -> None:
         self.well = threading.Event()
@@ -141,6 +144,28 @@ def test_stop_does_not_wait_for_a_sink_that_never_writes(monkeypatch: pytest.Mon
         audit.stop()
         assert time.monotonic() - started < 2
     assert [entry["count"] for entry in logged if entry["event"] == "audit_messages_lost"] == [22]
+
+
+class Breaking(Stuck):
+    """A sink that raises once what no sink should."""
+
+    def write(self, messages: Sequence[bytes]) -> None:
+        self.tries += 1
+        if self.tries == 1:
+            raise RuntimeError
+        self.written.extend(messages)
+
+
+def test_fault_in_a_sink_does_not_end_the_trail() -> None:
+    sink = Breaking()
+    with structlog.testing.capture_logs() as logged:
+        audit = AuditTrail([sink], ae_title="N")
+        audit.start()
+        assert wait_until(lambda: sink.tries == 1)
+        audit.record(received(1))
+        audit.stop()
+    assert [entry["event"] for entry in logged] == ["audit_batch_failed", "audit_messages_lost"]
+    assert sorted(event_ids(sink.written)) == ["110100", "110104", "110113"]
 
 
 def test_address_that_knocks_again_and_again_is_told_once_a_minute() -> None:
@@ -251,6 +276,74 @@ def test_repository_gets_rfc_5424_messages_in_rfc_5425_frames(authority: Authori
         "110113",
         "110100",
     ]
+
+
+def unwelcome(authority: Authority, tmp_path: Path, port: int) -> Syslog:
+    """Shows a certificate that the repository's authority has not signed."""
+    stranger = Authority.made(tmp_path / "elsewhere", "Other CA").peer("node")
+    tls = {"ca": authority.ca, "certificate": stranger.certificate, "key": stranger.key}
+    return Syslog(SyslogSettings.model_validate({"host": "localhost", "port": port, "tls": tls}))
+
+
+def test_repository_that_refuses_our_certificate_is_told_before_anything_is_sent(
+    authority: Authority, tmp_path: Path
+) -> None:
+    with repository(authority) as running:
+        sink = unwelcome(authority, tmp_path, running.port)
+        for _ in range(2):
+            with pytest.raises(PeerUnavailable, match="does not trust our certificate"):
+                sink.write([b"<a/>"])
+    assert sink.lost == 0
+
+
+class SlowWayBack:
+    """Relays one connection; what the far end says after its first flight waits for ``go_on``."""
+
+    def __init__(self, port: int) -> None:
+        self.go_on = threading.Event()
+        self.arrived = threading.Event()
+        self._far = socket.create_connection(("127.0.0.1", port))
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self._listening.getsockname()[1])
+        threading.Thread(target=self._relay, daemon=True).start()
+
+    def _relay(self) -> None:
+        near, _ = self._listening.accept()
+        self._far.sendall(near.recv(65536))
+        near.sendall(self._far.recv(65536))
+        self._far.sendall(near.recv(65536))
+        self.go_on.wait(15)
+        near.sendall(self._far.recv(65536))
+        self.arrived.set()
+        near.recv(65536)
+
+    def close(self) -> None:
+        self._listening.close()
+        self._far.close()
+
+
+def test_refusal_that_comes_late_is_told_with_what_it_cost(
+    authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(syslog_module, "REFUSAL_S", 0.1)
+    with repository(authority) as running:
+        way = SlowWayBack(running.port)
+        sink = unwelcome(authority, tmp_path, way.port)
+        sink.write([b"<a/>"])
+        sink.write([b"<b/>"])
+        way.go_on.set()
+        assert way.arrived.wait(15)
+        with pytest.raises(PeerUnavailable, match="does not trust our certificate"):
+            sink.write([b"<c/>"])
+        way.close()
+    assert running.frames == []
+    assert sink.lost == 2
+
+
+def test_name_that_cannot_be_looked_up_is_told() -> None:
+    long_in_punycode = "\u00fc" * 60
+    with pytest.raises(PeerUnavailable, match="cannot be looked up"):
+        Syslog(SyslogSettings(host=long_in_punycode)).write([b"<a/>"])
 
 
 def test_repository_that_goes_and_comes_back_misses_nothing(

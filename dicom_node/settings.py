@@ -19,6 +19,8 @@ LOOPBACK = ("127.0.0.1", "::1")
 """Addresses of the machine itself: the only peers while none is configured."""
 AE_TITLE_PATTERN = r"^[\x21-\x5b\x5d-\x7e]([\x20-\x5b\x5d-\x7e]{0,14}[\x21-\x5b\x5d-\x7e])?$"
 """PS3.5 6.2, value representation AE: at most 16 printable characters, no backslash, no outer spaces."""
+HOST_PATTERN = r"^[^\s.\x00]{1,63}(\.[^\s.\x00]{1,63})*\.?$"
+"""An address, or labels of 1 to 63 characters (RFC 1035 section 2.3.4): others raise where they are connected to."""
 DEFAULT_DICOM_PORT = 11112
 """Registered port of DICOM (IANA "dicom"); 104 would need root."""
 DEFAULT_SYSLOG_TLS_PORT = 6514
@@ -27,6 +29,7 @@ REPOSITORY_ROOT = Path(__file__).parent.parent
 """Where the shipped configuration and models lie in a checkout."""
 
 AETitle = Annotated[str, Field(pattern=AE_TITLE_PATTERN)]
+HostName = Annotated[str, Field(pattern=HOST_PATTERN)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 ListeningPort = Annotated[int, Field(ge=0, le=65535)]
 """0: the operating system chooses a free one (tests)."""
@@ -65,7 +68,7 @@ class PeerTlsSettings(_Section):
     check_name: bool = True
     """Whether the peer's certificate must carry its name. Without it, everybody with a certificate of that CA can pose
     as the peer."""
-    server_name: str | None = Field(default=None, min_length=1)
+    server_name: HostName | None = None
     """The name that it must carry; ``None``: ``host``."""
 
     @model_validator(mode="after")
@@ -78,7 +81,7 @@ class PeerTlsSettings(_Section):
 class CommitmentSettings(_Section):
     """Where a peer that asks for storage commitment (PS3.4 Annex J) hears the answer."""
 
-    host: str = Field(min_length=1)
+    host: HostName
     port: Port
     tls: PeerTlsSettings | None = None
     """``None``: no encryption."""
@@ -147,6 +150,14 @@ class ScpSettings(_Section):
             raise ValueError(f"peer {named[0]} has a certificate_name, but without tls.ca no peer shows a certificate")
         return self
 
+    @model_validator(mode="after")
+    def _reports_know_their_address_by_ae_title(self) -> "ScpSettings":
+        reports: dict[str, CommitmentSettings | None] = {}
+        for peer in self.peers:
+            if reports.setdefault(peer.ae_title, peer.commitment) != peer.commitment:
+                raise ValueError(f"peers called {peer.ae_title} must all have the same commitment section, or none")
+        return self
+
 
 class CompletenessSettings(_Section):
     """When a study counts as complete."""
@@ -212,7 +223,7 @@ class DestinationSettings(_Section):
 
     name: str = Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")
     ae_title: AETitle
-    host: str = Field(min_length=1)
+    host: HostName
     port: Port
     tls: PeerTlsSettings | None = None
     """``None``: no encryption."""
@@ -240,7 +251,7 @@ class DestinationSettings(_Section):
 class SyslogSettings(_Section):
     """An audit record repository that is reached over TLS (PS3.15 A.6, RFC 5425)."""
 
-    host: str = Field(min_length=1)
+    host: HostName
     port: Port = DEFAULT_SYSLOG_TLS_PORT
     tls: PeerTlsSettings = PeerTlsSettings()
 

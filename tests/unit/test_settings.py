@@ -145,11 +145,33 @@ def test_tls_paths_are_relative_to_the_file(tmp_path: Path) -> None:
             },
             r"without tls\.ca no peer shows a certificate",
         ),
+        (
+            {
+                "peers": [
+                    {"ae_title": "A", "address": "10.0.0.1", "commitment": {"host": "a", "port": 104}},
+                    {"ae_title": "A", "address": "10.0.0.2", "commitment": {"host": "b", "port": 104}},
+                ]
+            },
+            r"scp: .*peers called A must all have the same commitment section",
+        ),
     ],
 )
 def test_mistakes_about_access(scp: dict[str, object], mistake: str) -> None:
     with pytest.raises(SettingsError, match=mistake):
         load_settings(None, {"scp": scp})
+
+
+@pytest.mark.parametrize("name", [".", ".a", "a..b", "a" * 64, "a b", ""])
+def test_names_of_hosts_can_be_looked_up(name: str) -> None:
+    syslog = {"host": name, "tls": {"server_name": name}}
+    with pytest.raises(SettingsError, match=r"audit\.syslog\.host: .*") as told:
+        load_settings(None, {"audit": {"syslog": syslog}})
+    assert any("audit.syslog.tls.server_name" in mistake for mistake in told.value.mistakes)
+
+
+@pytest.mark.parametrize("name", ["10.0.0.1", "2001:db8::7", "audit.hospital.", "b\u00fccher_1"])
+def test_names_and_addresses_of_hosts(name: str) -> None:
+    assert load_settings(None, {"audit": {"syslog": {"host": name}}}).audit.syslog is not None
 
 
 def test_certificate_towards_a_peer_has_its_key() -> None:

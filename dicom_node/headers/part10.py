@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 from pydicom.uid import (
@@ -25,6 +26,12 @@ from dicom_node.headers.values import is_valid_uid
 MAXIMUM_INFLATED_BYTES = 64 * 1024 * 1024
 """Of a deflated data set: any report or single slice, 120 frames of 512². Deflate packs 1000:1, so without a cap a
 megabyte is a bomb."""
+MAXIMUM_DEFLATED_BYTES = MAXIMUM_INFLATED_BYTES + MAXIMUM_INFLATED_BYTES // 16
+"""What does not shrink grows by a few bytes a block; more is blocks that hold nothing."""
+INFLATED_AT_ONCE_BYTES = 256 * 1024
+"""Of the deflated input, which stays in the map otherwise."""
+MAXIMUM_PADDING_BYTES = 8
+"""Behind the end of a deflated data set: one NULL at most (PS3.5 section A.5); a few more do no harm."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +75,7 @@ def _data_set(encoded: Encoded, start: int, transfer_syntax_uid: str) -> Encoded
     if not is_valid_uid(transfer_syntax_uid) or not UID(transfer_syntax_uid).is_transfer_syntax:
         raise InstanceRefused(StoreStatus.CANNOT_UNDERSTAND, "transfer syntax missing or not known")
     if transfer_syntax_uid == DeflatedExplicitVRLittleEndian:
-        encoded, start = _inflated(encoded[start:]), 0
+        encoded, start = _inflated(encoded, start), 0
     encoding = Encoding(
         explicit_vr=transfer_syntax_uid != ImplicitVRLittleEndian,
         little_endian=transfer_syntax_uid != ExplicitVRBigEndian,
@@ -76,15 +83,28 @@ def _data_set(encoded: Encoded, start: int, transfer_syntax_uid: str) -> Encoded
     return EncodedDataSet(encoded=encoded, start=start, encoding=encoding, transfer_syntax_uid=transfer_syntax_uid)
 
 
-def _inflated(deflated: bytes) -> bytes:
-    """Raw deflate (PS3.5 A.5), with a capped result."""
+def _inflated(encoded: Encoded, start: int) -> bytes:
+    """Raw deflate (PS3.5 section A.5), slice by slice, with input and result capped."""
+    if len(encoded) - start > MAXIMUM_DEFLATED_BYTES:
+        raise _deflated("is larger than what unfolds to 64 MiB")
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    try:
-        inflated = inflater.decompress(deflated, MAXIMUM_INFLATED_BYTES)
-    except zlib.error as error:
-        raise InstanceRefused(StoreStatus.CANNOT_UNDERSTAND, "deflated data set is damaged") from error
-    if inflater.unconsumed_tail:
-        raise InstanceRefused(StoreStatus.CANNOT_UNDERSTAND, "deflated data set unfolds to more than 64 MiB")
+    inflated = BytesIO()
+    position = start
+    while not inflater.eof and position < len(encoded):
+        deflated = encoded[position : position + INFLATED_AT_ONCE_BYTES]
+        position += len(deflated)
+        try:
+            inflated.write(inflater.decompress(deflated, MAXIMUM_INFLATED_BYTES + 1 - inflated.tell()))
+        except zlib.error as error:
+            raise _deflated("is damaged") from error
+        if inflated.tell() > MAXIMUM_INFLATED_BYTES:
+            raise _deflated("unfolds to more than 64 MiB")
     if not inflater.eof:
-        raise InstanceRefused(StoreStatus.CANNOT_UNDERSTAND, "deflated data set is truncated")
-    return inflated
+        raise _deflated("is truncated")
+    if len(inflater.unused_data) + len(encoded) - position > MAXIMUM_PADDING_BYTES:
+        raise _deflated("ends before its bytes do")
+    return inflated.getvalue()
+
+
+def _deflated(fault: str) -> InstanceRefused:
+    return InstanceRefused(StoreStatus.CANNOT_UNDERSTAND, f"deflated data set {fault}")

@@ -1,5 +1,8 @@
 """Typed facts from real files and received bytes; what is malformed becomes unknown, never an exception."""
 
+import mmap
+import tracemalloc
+import zlib
 from io import BytesIO
 from pathlib import Path
 
@@ -208,19 +211,49 @@ def test_unknown_transfer_syntaxes_are_refused(syntax: str) -> None:
         facts_from_data_set(encoded(ct_slice(1, (0, 0, 0))), syntax)
 
 
+def deflated(raw: bytes) -> bytes:
+    compressor = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    return compressor.compress(raw) + compressor.flush()
+
+
 def test_deflated_data_sets_are_read_and_bombs_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    import zlib
-
-    def deflated(raw: bytes) -> bytes:
-        compressor = zlib.compressobj(9, zlib.DEFLATED, -15)
-        return compressor.compress(raw) + compressor.flush()
-
     whole = deflated(encoded(ct_slice(1, (0, 0, 0))))
-    assert facts_from_data_set(whole, DeflatedExplicitVRLittleEndian).modality == "CT"
+    for good in (whole, whole + b"\0"):
+        assert facts_from_data_set(good, DeflatedExplicitVRLittleEndian).modality == "CT"
     monkeypatch.setattr("dicom_node.headers.part10.MAXIMUM_INFLATED_BYTES", 1_000_000)
-    for bad in (deflated(bytes(10_000_000)), whole[:-20], b"\xff" * 50):
+    for bad in (deflated(bytes(10_000_000)), whole[:-20], b"\xff" * 50, whole + bytes(5000)):
         with pytest.raises(InstanceRefused, match="deflated"):
             facts_from_data_set(bad, DeflatedExplicitVRLittleEndian)
+
+
+def test_blocks_that_hold_nothing_cost_neither_time_nor_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dicom_node.headers.part10.MAXIMUM_DEFLATED_BYTES", 1_000_000)
+    empty_stored_block = b"\x00\x00\x00\xff\xff"  # RFC 1951 section 3.2.4
+    endless = tmp_path / "endless"
+    endless.write_bytes(empty_stored_block * 800_000)
+    with endless.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+        tracemalloc.start()
+        try:
+            with pytest.raises(InstanceRefused, match="larger than"):
+                facts_from_data_set(mapped, DeflatedExplicitVRLittleEndian)
+            assert tracemalloc.get_traced_memory()[1] < 1_000_000
+        finally:
+            tracemalloc.stop()
+
+
+def test_a_deflated_file_is_not_copied_to_be_read(tmp_path: Path) -> None:
+    few_bytes_in_many = deflated(encoded(ct_slice(1, (0, 0, 0)))) + bytes(8_000_000)
+    (tmp_path / "long").write_bytes(few_bytes_in_many)
+    with (tmp_path / "long").open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+        tracemalloc.start()
+        try:
+            with pytest.raises(InstanceRefused, match="ends before"):
+                facts_from_data_set(mapped, DeflatedExplicitVRLittleEndian)
+            assert tracemalloc.get_traced_memory()[1] < 4_000_000
+        finally:
+            tracemalloc.stop()
 
 
 def test_a_file_with_damaged_meta_information_is_refused(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from dicom_node.association.file_intake import ArrivingFile
 from dicom_node.association.intake import Intake
-from dicom_node.errors import InstanceRefused, StoreStatus
+from dicom_node.errors import InstanceRefused, StorageCorrupt, StoreStatus
 from dicom_node.headers import read_instance_facts
 
 SOURCE = "folder"
@@ -47,8 +47,10 @@ def receive_folder(folder: Path, intake: Intake) -> Iterator[FileOutcome]:
             for block in _blocks(path):
                 arriving.write(block)
             arriving.finish()
-        except InstanceRefused as refusal:
+        except (InstanceRefused, StorageCorrupt) as refusal:
             yield FileOutcome(path=path, refusal=str(refusal))
+        except OSError as error:
+            yield FileOutcome(path=path, refusal=f"cannot be stored ({error.strerror})")
         else:
             yield FileOutcome(path=path, refusal="")
         finally:

@@ -60,7 +60,8 @@ class Index:
             return frozenset(Path(path) for path in connection.scalars(sa.select(instances.c.path)))
 
     def add_instances(self, arrivals: Sequence[Arrival]) -> tuple[str, ...]:
-        """Commit rows for instances that are durable in the spool, all or none. A row that is there stays as it is.
+        """Commit rows for instances that are durable in the spool, all or none. A row that is there stays as it is;
+        only its path follows the file, because a data folder may have been moved or restored.
 
         Returns the SOP Instance UIDs whose row there already names other content.
         """
@@ -69,6 +70,7 @@ class Index:
         fresh: dict[str, Arrival] = {}
         with self._engine.begin() as connection:
             taken = _column_by_uid(connection, instances.c.sop_instance_uid, instances.c.sha256, uids)
+            paths = _column_by_uid(connection, instances.c.sop_instance_uid, instances.c.path, uids)
             ours = _column_by_uid(connection, results.c.sop_instance_uid, results.c.job_id, uids)
             for uid, arrival in zip(uids, arrivals, strict=True):
                 if uid not in taken:
@@ -76,6 +78,9 @@ class Index:
                     fresh[uid] = arrival
                 elif taken[uid] != arrival.instance.sha256:
                     contradicted.append(uid)
+                elif uid not in fresh and paths[uid] != str(arrival.instance.path):
+                    moved = instances.update().where(instances.c.sop_instance_uid == uid)
+                    connection.execute(moved.values(path=str(arrival.instance.path)))
             times: dict[str, list[datetime]] = {}
             for uid, arrival in fresh.items():
                 if uid not in ours:

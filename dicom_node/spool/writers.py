@@ -119,7 +119,11 @@ class RepeatedFile:
         self._same = True
         self._size = 0
         self._file = path.open("rb")
-        self._start = data_set_offset(self._file)
+        try:
+            self._start = data_set_offset(self._file)
+        except (OSError, StorageCorrupt):
+            self._file.close()
+            raise
         self._file.seek(self._start)
 
     @property

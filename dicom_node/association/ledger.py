@@ -6,6 +6,7 @@ digest in the row takes as long as everything else that happens to a slice of CT
 its sender waits for nothing and the disk is synchronising the next one.
 """
 
+import errno
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ MAXIMUM_PENDING = 20_000
 """Rows in memory; more means that the database has not taken one for minutes, and nothing new is accepted."""
 PATIENCE_S = 60.0
 """How long ``flush`` waits: twice as long as one writer of the database waits for another."""
+_OF_THE_FILE = (errno.ENOENT, errno.EIO)
 
 
 class InstanceIndex(Protocol):
@@ -127,10 +129,16 @@ class Ledger:
         return True
 
     def _arrival(self, entry: Entry) -> Iterator[Arrival]:
-        """The row; nothing where the file is gone or damaged by now, which must not hold up the others."""
+        """The row; nothing where the file is gone or damaged by now, which must not hold up the others.
+
+        Any other ``OSError`` is the machine's state, not the file's (no descriptor left, no memory): the row is tried
+        again.
+        """
         try:
             stored = self._spool.describe(entry.path)
         except (OSError, StorageCorrupt) as error:
+            if isinstance(error, OSError) and error.errno not in _OF_THE_FILE:
+                raise
             log.error("spool_file_unreadable", file=entry.path.name, reason=type(error).__name__)
             return
         instance = StoredInstance(

@@ -3,6 +3,8 @@
 The thread that accepts does nothing else: no handshake, no byte of a peer, no lock that a peer could hold.
 """
 
+import contextlib
+import resource
 import socket
 import ssl
 import sys
@@ -82,6 +84,7 @@ class StorageScp:
             doors = [(self._settings.port, None), (tls_port, self._tls)]
         self._listeners = [_listen(self._settings.bind, port) for port, _ in doors]
         sys.setswitchinterval(HANDOVER_S)
+        _allow_descriptors()
         self._watchdog.start()
         for listener, (_, tls) in zip(self._listeners, doors, strict=True):
             thread = threading.Thread(target=self._accept, args=(listener, tls), name="storage-scp", daemon=True)
@@ -142,8 +145,8 @@ class StorageScp:
                 continue
             try:
                 self._welcome(connection, str(address[0]), None if tls is None else tls())
-            except (OSError, RuntimeError) as error:  # the peer left already, or no thread can be started
-                log.error("connection_not_served", reason=str(error))
+            except Exception:  # the peer left already, no thread or no memory: whatever it is, the next one is accepted
+                log.exception("connection_not_served")
                 connection.close()
 
     def _welcome(self, connection: socket.socket, address: str, tls: ssl.SSLContext | None) -> None:
@@ -153,11 +156,11 @@ class StorageScp:
         thread = threading.Thread(target=self._serve, args=(association,), name="association", daemon=True)
         with self._lock:
             self._open[association] = thread
-        self._watchdog.add(association)
-        self._house.places.arrive(association)
         try:
+            self._watchdog.add(association)
+            self._house.places.arrive(association)
             thread.start()
-        except RuntimeError:
+        except Exception:
             self._forget(association)
             raise
 
@@ -173,6 +176,13 @@ class StorageScp:
         with self._lock:
             self._open.pop(association, None)
         association.close()
+
+
+def _allow_descriptors() -> None:
+    """As many as the system lets us have: every association needs two or three, and the usual limit is 1024."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):  # not allowed here: the limit stays as it is
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _listen(bind: str, port: int) -> socket.socket:

@@ -1,5 +1,6 @@
 """Places, deadlines and the ledger: what bounds peers, and what must not be lost when the database is sick."""
 
+import resource
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -165,4 +166,23 @@ def test_a_file_that_vanished_holds_up_no_other_row(tmp_path: Path, entry: Calla
     book.note(there)
     book.flush()
     assert index.rows() == [slice_uid(2)]
+    book.close()
+
+
+def test_a_node_out_of_descriptors_loses_no_row(
+    tmp_path: Path, entry: Callable[[int], Entry], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger, "RETRY_S", 0.05)
+    index, one = SickIndex(), entry(1)
+    book = Ledger(FileSpool(tmp_path / "spool"), index)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        book.note(one)
+        time.sleep(0.6)  # GATHER_S, and a few tries
+        assert not index.asked.is_set()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    book.flush()
+    assert index.rows() == [slice_uid(1)]
     book.close()

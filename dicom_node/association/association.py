@@ -16,7 +16,7 @@ from types import MappingProxyType
 import structlog
 
 from dicom_node.association.commands import in_p_data
-from dicom_node.association.deadlines import Deadline
+from dicom_node.association.deadlines import Deadline, Pace
 from dicom_node.association.dialogue import Dialogue, Services
 from dicom_node.association.negotiation import negotiate
 from dicom_node.association.pdus import (
@@ -99,6 +99,7 @@ class Association:
         self._tls = tls
         self._state = State.STA1
         self._evicted = self._stopping = self._sending = False
+        self._pace = Pace(self.deadline, period_s=house.settings.transfer_timeout_s)
         self._inbox = Inbox(self._receive_into, self.deadline, pdu_s=house.settings.transfer_timeout_s)
         self._request: AssociateRequest | None = None
         self._certificate_names: tuple[str, ...] = ()
@@ -180,11 +181,7 @@ class Association:
         if self._state is State.STA13:
             self._inbox.drain()  # AA-6 whatever it is
             raise ConnectionEnded
-        wait_s = None
-        if self._dialogue is not None:
-            within = self._dialogue.within_message
-            wait_s = self._settings.transfer_timeout_s if within else self._settings.network_timeout_s
-        kind, length = self._inbox.head(wait_s=wait_s)
+        kind, length = self._inbox.head(wait_s=self._patience_s())
         if kind not in EVENT_OF_PDU:
             raise ProtocolFault(AbortReason.UNRECOGNISED_PDU, "a PDU of an unknown type")
         event = EVENT_OF_PDU[PduKind(kind)]
@@ -195,9 +192,22 @@ class Association:
         elif event is Event.P_DATA:
             check_length(kind, length, maximum_pdu=self._settings.maximum_pdu_bytes)
             self._p_data_length = length
+            self._pace.note(length)
         elif TRANSITIONS[self._state, event].action in (Action.AA_1, Action.AA_8):
             self._abort_reason, self._end = AbortReason.UNEXPECTED_PDU, "a PDU that is not expected here"
         return event
+
+    def _patience_s(self) -> float | None:
+        """How long the next PDU may take to begin; ``None`` before there is an association."""
+        if self._dialogue is None:
+            return None
+        if not self._dialogue.within_message:
+            self._pace.restart()
+            return self._settings.network_timeout_s
+        if self._pace.too_slow:
+            self.evict()
+            raise ConnectionEnded
+        return self._settings.transfer_timeout_s
 
     def _perform(self, event: Event) -> None:
         action, self._state = TRANSITIONS[self._state, event]
@@ -306,8 +316,10 @@ class Association:
         dialogue, self._dialogue = self._dialogue, None
         if dialogue is None:
             return
-        dialogue.close()
-        self._house.places.give_back(self._place())
+        try:
+            dialogue.close()
+        finally:
+            self._house.places.give_back(self._place())
         traffic = dialogue.traffic
         log.info(
             "association_ended",

@@ -15,15 +15,19 @@ from typing import Protocol
 TICK_S = 0.25
 """A deadline is kept to that."""
 NEVER = float("inf")
+SLOWEST_BYTES = 64 * 1024
+"""Of a message, in each period after its first: below what any line that carries images brings."""
 
 
 class Deadline:
     """Until when its owner may wait. Set by the owner's thread, read by the watchdog's."""
 
-    __slots__ = ("at",)
+    __slots__ = ("at", "stopped_s")
 
     def __init__(self) -> None:
         self.at = NEVER
+        self.stopped_s = 0.0
+        """How long it has been stopped, all in all."""
 
     def within(self, seconds: float) -> None:
         """From now on."""
@@ -41,7 +45,39 @@ class Deadline:
         try:
             yield
         finally:
-            self.at = at + time.monotonic() - since
+            spent = time.monotonic() - since
+            self.at = at + spent
+            self.stopped_s += spent
+
+
+class Pace:
+    """How fast a message comes: a deadline for each PDU alone is met for ever by a peer that sends tiny ones.
+
+    After its first ``period_s`` a message has to bring ``SLOWEST_BYTES`` for each further one. Time in which
+    ``deadline`` is stopped does not count.
+    """
+
+    def __init__(self, deadline: Deadline, *, period_s: float) -> None:
+        self._deadline = deadline
+        self._period_s = period_s
+        self.restart()
+
+    def restart(self) -> None:
+        """No message is under way; the next one begins now."""
+        self._since = self._now()
+        self._bytes = 0
+
+    def note(self, size: int) -> None:
+        """So many bytes of the message are announced; the deadline of their PDU sees that they come."""
+        self._bytes += size
+
+    @property
+    def too_slow(self) -> bool:
+        """Whether the peer has used up the time that its bytes have bought."""
+        return self._now() - self._since > self._period_s * (1 + self._bytes / SLOWEST_BYTES)
+
+    def _now(self) -> float:
+        return time.monotonic() - self._deadline.stopped_s
 
 
 class Watched(Protocol):

@@ -122,14 +122,18 @@ def test_a_good_peer_stores_beside_a_hundred_stalled_ones(start_receiver: Callab
     assert not list(Path(next(iter(receiver.spool.paths()))).parent.parent.rglob("*.part"))
 
 
-@pytest.mark.parametrize("stage", ["request", "data"])
+@pytest.mark.parametrize("stage", ["request", "data", "PDUs"])
 def test_a_byte_now_and_then_keeps_nobody_alive(start_receiver: Callable[..., Receiver], stage: str) -> None:
     receiver = start_receiver(**IMPATIENCE)
-    start = b"\x01\x00\x00\x00\x40\x00" if stage == "request" else STORE + p_data(1, 0, bytes(9000))[:20]
+    start, bit = {
+        "request": (b"\x01\x00\x00\x00\x40\x00", b"\0"),
+        "data": (STORE + p_data(1, 0, bytes(9000))[:20], b"\0"),
+        "PDUs": (STORE, p_data(1, 0, b"\0\0")),
+    }[stage]
     trickling = [RawAssociation(receiver.port, timeout_s=10) for _ in range(PEERS)]
     try:
         for peer in trickling:
-            if stage == "data":
+            if stage != "request":
                 assert peer.associate(called_ae=OUR_AE) == 2
             peer.socket.sendall(start)
         assert store_one(receiver.port, 1) < WITHIN_S
@@ -137,7 +141,7 @@ def test_a_byte_now_and_then_keeps_nobody_alive(start_receiver: Callable[..., Re
         def trickle() -> bool:
             for peer in trickling:
                 try:
-                    peer.socket.send(b"\0")
+                    peer.socket.send(bit)
                 except OSError:
                     continue
             return threads_of_associations() == 0

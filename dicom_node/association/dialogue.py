@@ -146,7 +146,7 @@ class Dialogue:
                     context_sop_class_uid=context.abstract_syntax,
                     transfer_syntax_uid=context.transfer_syntax,
                 )
-                return Store(offer, self._services.intake, accepted=self._note)
+                return Store(offer, self._services.intake, opened=self._note_series, accepted=self._note)
             case CommandField.N_ACTION_RQ, Right.COMMIT if self._services.commitment is not None:
                 return Commit(command, context, self._services.commitment, **self._peer)
             case _:
@@ -169,8 +169,10 @@ class Dialogue:
                     log.warning("instance_refused", **self._peer, status=f"{answer.status:04X}", reason=answer.comment)
         self._send(context_id, encode_response(command, answer))
 
-    def _note(self, facts: InstanceFacts, size_bytes: int) -> None:
+    def _note_series(self, facts: InstanceFacts) -> None:
         self.traffic.series.add(facts.series_uid)
+
+    def _note(self, facts: InstanceFacts, size_bytes: int) -> None:
         self.traffic.studies.setdefault(facts.study_uid, Counter())[facts.sop_class_uid] += 1
         self.traffic.size_bytes += size_bytes
 

@@ -64,9 +64,21 @@ class Settled:
 
 
 class Store:
-    """C-STORE (PS3.7 section 9.1.1)."""
+    """C-STORE (PS3.7 section 9.1.1).
 
-    def __init__(self, offer: Offer, intake: Intake, *, accepted: Callable[[InstanceFacts, int], None]) -> None:
+    ``opened`` is told of an instance before it can be seen in the index, because a series is open for as long as its
+    association is; ``accepted`` of it, and of its size in bytes, when it is durable.
+    """
+
+    def __init__(
+        self,
+        offer: Offer,
+        intake: Intake,
+        *,
+        opened: Callable[[InstanceFacts], None],
+        accepted: Callable[[InstanceFacts, int], None],
+    ) -> None:
+        self._opened = opened
         self._accepted = accepted
         self._incoming: Incoming | None = None
         self._refusal: Answer | None = None
@@ -95,10 +107,11 @@ class Store:
         self._incoming = intake.begin(offer)
 
     def _finish(self, incoming: Incoming) -> None:
-        # Told before it can be seen in the index: a series is open for as long as its association is.
-        self._accepted(incoming.check(), incoming.size_bytes)
+        facts = incoming.check()
+        self._opened(facts)
         incoming.commit()
         self._incoming = None
+        self._accepted(facts, incoming.size_bytes)
 
     def _attempt(self, step: Callable[[], None]) -> None:
         try:

@@ -1,6 +1,9 @@
 """The Storage SCP with real associations: what is kept, what is refused and how, and what survives a kill -9."""
 
+import errno
 import hashlib
+import os
+import resource
 import socket
 import subprocess
 import sys
@@ -20,7 +23,10 @@ from pydicom.uid import (
 from pynetdicom.association import Association
 from pynetdicom.dsutils import split_dataset
 
+from benchmarks.raw_sender import COMMAND, LAST, RawAssociation, c_store_rq, p_data
+from dicom_node.association import server
 from dicom_node.association.recovery import index_unlisted
+from dicom_node.association.requests import AssociationEvent, EventKind
 from dicom_node.index import Index, open_database
 from dicom_node.spool import FileSpool
 from tests.dimse.conftest import OUR_AE, Receiver, Sender, encoded_slice, slice_uid
@@ -320,3 +326,53 @@ def test_implicit_syntax_is_kept_as_it_came(receiver: Receiver, connect: Connect
     sender = Sender(connect(receiver.port, (CTImageStorage, ImplicitVRLittleEndian)))
     assert sender.store(encoded, instance_uid=slice_uid(1), syntax=ImplicitVRLittleEndian).status == 0
     assert kept(receiver) == [encoded]
+
+
+def test_the_audit_trail_counts_what_is_durable(
+    start_receiver: Callable[..., Receiver], connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[AssociationEvent] = []
+    receiver = start_receiver(parts={"audit": told.append})
+
+    def fsync(_descriptor: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    association = connect(receiver.port)
+    with monkeypatch.context() as sick:
+        sick.setattr(os, "fsync", fsync)
+        assert Sender(association).store(encoded_slice(1), instance_uid=slice_uid(1)).status == 0x0110
+    association.release()
+    assert wait_until(lambda: told[-1].kind is EventKind.ENDED)
+    assert (told[-1].instances, told[-1].studies) == (0, {})
+
+
+def test_a_place_is_given_back_although_the_disk_is_in_disorder(
+    start_receiver: Callable[..., Receiver], connect: Connect, tmp_path: Path
+) -> None:
+    receiver = start_receiver(maximum_associations=1)
+    with RawAssociation(receiver.port, timeout_s=10) as peer:
+        assert peer.associate(called_ae=OUR_AE) == 2
+        peer.socket.sendall(p_data(1, COMMAND | LAST, c_store_rq(slice_uid(1))) + p_data(1, 0, bytes(5000)))
+        assert wait_until(lambda: any(tmp_path.rglob("*.part")))
+        for temporary in tmp_path.rglob("*.part"):
+            temporary.unlink()
+    assert wait_until(lambda: connect(receiver.port).is_established)
+
+
+def test_a_connection_that_cannot_be_served_is_not_the_last_one(
+    receiver: Receiver, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def out_of_memory(*_args: object, **_more: object) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as poor:
+        poor.setattr(server, "Association", out_of_memory)
+        with socket.create_connection(("127.0.0.1", receiver.port), timeout=5) as refused:
+            assert refused.recv(1) == b""
+    assert connect(receiver.port).is_established
+
+
+@pytest.mark.usefixtures("receiver")
+def test_as_many_descriptors_as_the_system_allows() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    assert soft == hard

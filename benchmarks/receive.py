@@ -134,7 +134,7 @@ def _results(runs: dict[tuple[str, str], list[Run]]) -> list[Result]:
 
 
 def _median(measured: Sequence[Run], name: str) -> float:
-    return statistics.median(getattr(run, name) for run in measured)
+    return float(statistics.median(getattr(run, name) for run in measured))
 
 
 def _run(server: str, load: Load, numbers: Iterator[int]) -> Run:

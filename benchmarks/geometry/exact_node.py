@@ -24,6 +24,7 @@ from inference.findings import (
     Region,
     Status,
 )
+from inference.model import Model
 from inference.severity import LungMasks, involvement
 from inference.volume import Volume
 
@@ -37,6 +38,7 @@ class PaintedRegions:
     """Stands where the lung pipeline stands, so that the shipped routing rules feed it."""
 
     name = "lung_lesions"
+    models: tuple[Model, ...] = ()
 
     def run(self, volume: Volume, engine: Engine, *, cancelled: Callable[[], bool] | None = None) -> Findings:
         """Masks of the painted regions on the volume's grid, and a box around the marked pixel."""

@@ -75,7 +75,7 @@ def _headline(document: dict[str, object]) -> str:
     if document["reason"]:
         return f"{status}: {document['reason']}"
     if isinstance(embolism, dict):
-        return f"{status}: {len(embolism['emboli'])} pulmonary emboli marked, by models trained on phantoms"
+        return f"{status}: {len(embolism['emboli'])} pulmonary emboli marked, by models that never saw a real embolus"
     if isinstance(severity, dict) and severity.get("total_percent") is not None:
         return f"{status}: estimated involvement {severity['total_percent']:.0f} % of lung volume"
     return status

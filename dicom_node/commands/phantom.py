@@ -11,22 +11,27 @@ from dicom_node.commands.options import UsageFailure
 if TYPE_CHECKING:
     from dicom_node.demonstration.phantom_study import PhantomStudy
 
+SLICES = {"ct": 60, "ctpa": 100}
+"""Of each kind: 5 mm apart, and the 3 mm that emboli are looked for in."""
+
 
 @click.command()
 @click.argument("out", type=click.Path(path_type=Path, file_okay=False))
 @click.option("--kind", type=click.Choice(["ct", "ctpa"]), required=True, help="What to generate.")
-@click.option("--slices", type=click.IntRange(min=1), default=60, show_default=True, help="Over 300 mm of chest.")
+@click.option("--slices", type=click.IntRange(min=1), help="Over 300 mm of chest; ct: 60, ctpa: 100.")
 @click.option(
     "--size", "size_px", type=click.IntRange(min=64), default=512, show_default=True, help="Rows and columns."
 )
-@click.option("--seed", type=int, default=1, show_default=True, help="Another seed is another patient.")
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Another seed is another patient."
+)
 @click.option("--normal", is_flag=True, help="ct: without lesions; ctpa: without emboli.")
 @click.option(
     "--onto",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     help="ctpa: paint emboli into the real CT angiogram in this folder; slices and size are its own.",
 )
-def phantom(out: Path, kind: str, slices: int, size_px: int, seed: int, normal: bool, onto: Path | None) -> None:
+def phantom(out: Path, kind: str, slices: int | None, size_px: int, seed: int, normal: bool, onto: Path | None) -> None:
     """Write a synthetic chest CT or CT pulmonary angiogram into OUT, and its truth as a DICOM SEG into OUT/truth.
 
     Of an angiogram, OUT/truth/boxes.json has the boxes around its emboli as well. With --onto the picture is a real
@@ -40,7 +45,9 @@ def phantom(out: Path, kind: str, slices: int, size_px: int, seed: int, normal: 
         study = _painted(out, onto, seed)
         click.echo(f"study {study.study_uid}: {len(study.images)} images in {study.folder}, truth in {study.truth}")
         return
-    study = write_phantom_study(out, kind=kind, slices=slices, size_px=size_px, seed=seed, normal=normal)
+    study = write_phantom_study(
+        out, kind=kind, slices=slices or SLICES[kind], size_px=size_px, seed=seed, normal=normal
+    )
     click.echo(f"study {study.study_uid}: {len(study.images)} images in {study.folder}, truth in {study.truth}")
 
 

@@ -77,7 +77,7 @@ def write_phantom_study(
 def write_painted_study(out: Path, phantom: Phantom, *, seed: int, source: str) -> PhantomStudy:
     """Write a real angiogram into which clots were painted, as a study of its own without the patient's data.
 
-    ``source``: series that it was painted on; with ``seed`` it makes the UIDs.
+    ``source``: Frame of Reference UID that it was painted in; with ``seed`` it makes the UIDs.
     """
     slices, size_px, _ = phantom.volume.array_zyx.shape
     return _write(out, phantom, ("ctpa", slices, size_px, seed, PAINTED, source), truth_folder=None)

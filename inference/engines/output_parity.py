@@ -64,16 +64,11 @@ def kind_of(tensor: TensorSpec) -> OutputKind:
     """What a tensor of that type and shape holds. Raises ``ValueError`` for a form that has no limits."""
     if tensor.dtype == "uint8":
         return OutputKind.LABELS
-    if holds_probabilities(tensor):
+    if tensor.dtype.startswith("float") and len(tensor.shape) == 1:  # a row for each picture
         return OutputKind.PROBABILITIES
     if len(tensor.shape) == 2 and tensor.shape[1] == BOX:
         return OutputKind.BOXES
     raise ValueError(f"output {tensor.name} {tensor.dtype} {tensor.shape} is of no kind that engines are compared by")
-
-
-def holds_probabilities(tensor: TensorSpec) -> bool:
-    """Whether it is one row of floats for each picture."""
-    return tensor.dtype.startswith("float") and len(tensor.shape) == 1
 
 
 def outputs_agree(

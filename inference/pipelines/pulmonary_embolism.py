@@ -209,9 +209,9 @@ def _notes(classification: Classification, emboli: tuple[Embolus, ...], trunk_hu
     notes = ["The embolism models never saw a real embolus: phantoms and emboli painted into one real CT trained them."]
     if classification.presence is Presence.INDETERMINATE:
         notes.append(
-            "The models disagree: boxes were found on slices that the classifier calls free."
+            "The models disagree: emboli were marked, but the classifier suspects none on so many slices in a row."
             if emboli
-            else "The models disagree: the classifier suspects an embolus, the detector found no box."
+            else "The models disagree: the classifier suspects an embolus, the detector marks none."
         )
     if trunk_hu < FEW_HU:
         notes.append(f"Little contrast in the pulmonary trunk ({trunk_hu:.0f} HU): small emboli may be hidden.")

@@ -1,4 +1,7 @@
-"""From nothing but seeds to a served embolism model: material, training, graph, parity with the engine, figures."""
+"""From seeds, and a real angiogram where there is one, to a served embolism model.
+
+Material, training, graph, parity with the engine, figures.
+"""
 
 import json
 from collections.abc import Callable
@@ -10,12 +13,12 @@ import torch
 
 from inference.engines.base import Engine
 from inference.engines.embedded import EmbeddedEngine
+from inference.engines.output_parity import outputs_agree
 from inference.model import Model
 from inference.models import PeClassifier, PeDetector
 from inference.training.angiograms import TRAINING_SEEDS, VALIDATION_SEEDS, Angiograms, kept_angiograms
 from inference.training.embolism_export import ServedClassifier, ServedDetector, export_embolism_model
 from inference.training.embolism_trainer import Task, train_embolism_model
-from inference.training.evaluation.detection import PictureBoxes, hit_boxes
 from inference.training.evaluation.embolism import measure_embolism_model
 from inference.training.evaluation.stated import as_json
 from inference.training.foreign_weights import detector_recipe, start_of, training_folder
@@ -25,10 +28,6 @@ from inference.training.recipes.pe_detector import ANCHORS, PE_DETECTOR, Detecto
 from inference.training.slice_pool import SlicePool
 from inference.volume import Volume
 
-LARGEST_PROBABILITY_DIFFERENCE = 0.03
-"""Of the engine against float32. bfloat16 has 8 bits, and fifty layers without normalisation add up: 0.022 measured."""
-PARITY_IOU, PARITY_SCORE, PARITY_SHARE = 0.9, 0.3, 0.95
-"""Boxes from this score on that the other arithmetic has too, with this overlap: at least this share of them."""
 PARITY_PICTURES = 48
 JUDGE_PAINTINGS, JUDGE_BARE = 8, 3
 """Times that the real angiogram is painted, and taken as it is, to choose weights."""
@@ -50,9 +49,9 @@ def ship_embolism_model(
     clots painted into a part of that. It begins with the weights that ``models import`` put there, where it did, in
     their size.
 
-    ``out`` gets the material, the training's files, ``<name>/1/model.onnx`` and ``<name>/figures.json``. Whole studies
-    are measured too where both models are in ``out`` or in ``repository``. Raises ``ValueError`` where ``out`` holds
-    another training, the angiogram shows no lungs or vessels, or the engine differs from the network.
+    ``out`` gets the material, the training's files, ``<name>/<version>/model.onnx`` and ``<name>/figures.json``. Whole
+    studies are measured too where both models are in ``out`` or in ``repository``. Raises ``ValueError`` where ``out``
+    holds another training, the angiogram shows no lungs or vessels, or the engine differs from the network.
     """
     model: Model = PeDetector() if name == PeDetector().spec.name else PeClassifier()
     recipe = PE_DETECTOR.at(steps=steps) if name == PE_DETECTOR.name else PE_CLASSIFIER.at(steps=steps)
@@ -116,24 +115,9 @@ def check_parity(model: Model, served: torch.nn.Module, engine: Engine, validati
     with torch.inference_mode():
         expected = served.float().eval()(torch.from_numpy(given["slices"])).numpy()
     found = engine.run(model.spec, given)[model.spec.outputs[0].name]
-    if isinstance(model, PeClassifier):
-        difference = float(np.abs(found - expected).max())
-        if difference > LARGEST_PROBABILITY_DIFFERENCE:
-            raise ValueError(f"probabilities of the engine differ by {difference:.3f}; it must not be served")
-        return
-    share = agreement(expected, found)
-    if share < PARITY_SHARE:
-        raise ValueError(f"the engine finds {share:.0%} of the network's boxes; it must not be served")
-
-
-def agreement(expected: Any, found: Any) -> float:
-    """Share of the sure boxes of ``expected`` (n, boxes, 5) that ``found`` has too; 1 where there is none."""
-    hits = total = 0
-    for one, other in zip(expected, found, strict=True):
-        sure = one[one[:, 4] >= PARITY_SCORE]
-        hits += int(hit_boxes(PictureBoxes(found=other, true=sure[:, :4]), overlap=PARITY_IOU).sum())
-        total += len(sure)
-    return hits / total if total else 1.0
+    parity = outputs_agree(model.spec, {model.spec.outputs[0].name: expected}, {model.spec.outputs[0].name: found})
+    if not parity.holds:
+        raise ValueError(f"the engine differs from the network ({parity.said}); it must not be served")
 
 
 def as_text(figures: dict[str, Any]) -> str:

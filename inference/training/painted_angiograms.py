@@ -5,6 +5,7 @@ train, the second and fourth tell how well it went (``HELD_BACK``). The same pat
 patient: such figures are better than those of a stranger's angiogram would be.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from inference.engines.base import Engine
 from inference.models import LungsUnet
-from inference.models.angiogram_preparation import Field, field_around
+from inference.models.angiogram_preparation import Field, field_around, neighbour_step
 from inference.phantoms.clot_boxes import clot_boxes
 from inference.pipelines.lung_regions import NoLungs, find_lungs
 from inference.pipelines.working_grid import enlarged, reduced
@@ -23,8 +24,8 @@ from inference.volume import Volume
 TRAINING = (0, 2)
 HELD_BACK = (1, 3)
 """Quarters of the lungs' height, from below."""
-APART = 2
-"""Slices at a quarter's ends that belong to neither side: they show vessels of the next quarter."""
+APART_MM = 5.0
+"""At a quarter's ends: slices that belong to neither side, because they show vessels of the next quarter."""
 PAINTINGS, BARE = 60, 20
 """Times that the series is painted; times that it is taken as it is."""
 RUNS_A_QUARTER = 3
@@ -64,10 +65,11 @@ class RealAngiogram:
         return self.left_lung | self.right_lung
 
     def quarter(self, number: int) -> range:
-        """Slices of that quarter of the lungs' height, without ``APART`` at both ends."""
+        """Slices of that quarter of the lungs' height, without ``APART_MM`` at both ends."""
         used = np.flatnonzero(self.lungs.any(axis=(1, 2)))
         first, height = int(used[0]), int(used[-1]) + 1 - int(used[0])
-        return range(first + number * height // 4 + APART, first + (number + 1) * height // 4 - APART)
+        apart = math.ceil(APART_MM / self.volume.spacing_xyz_mm[2])
+        return range(first + number * height // 4 + apart, first + (number + 1) * height // 4 - apart)
 
     def field(self) -> Field:
         """Around the lungs, as in service."""
@@ -100,16 +102,19 @@ def painted_angiograms(
     Raises ``ValueError`` where a quarter is shorter than a run.
     """
     grey, boxes = [], []
+    # Neighbours as far apart as in service.
+    step = neighbour_step(real.volume.spacing_xyz_mm[2])
+    reach = (RUN - 1) * step
     for number in range(paintings + bare):
         rng = np.random.default_rng((first_seed + number, 6))
         picture = real.painted(first_seed + number) if number < paintings else real.bare()
         for quarter in quarters:
             slices = real.quarter(quarter)
-            if len(slices) < RUN:
-                raise ValueError(f"a quarter of the lungs has {len(slices)} slices; training needs {RUN} or more")
+            if len(slices) <= reach:
+                raise ValueError(f"a quarter of the lungs has {len(slices)} slices; training needs {reach + 1} or more")
             for _ in range(RUNS_A_QUARTER):
-                first = int(rng.integers(slices.start, slices.stop - RUN + 1))
-                part = range(first, first + RUN)
+                first = int(rng.integers(slices.start, slices.stop - reach))
+                part = range(first, first + reach + 1, step)
                 field = _changed(real.field(), rng) if changed else real.field()
                 grey.append(np.stack([field.picture(picture.volume.array_zyx[k]) for k in part]))
                 boxes.append(tuple(boxes_on(picture, k, field) for k in part))

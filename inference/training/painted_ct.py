@@ -37,7 +37,7 @@ WALL_MM = 3.0
 RIB_MM = 4.0
 """Of a lung's hull may be ribs."""
 STEP_SHARE = 0.5
-"""Of the radius: how far one ball of a clot lies from the next."""
+"""Of the radius: the length of clot that each point of a ridge stands for."""
 COVERED = 0.5
 """Share of a voxel from which it belongs to a clot."""
 DARKEST_HU, WALL_HU = -850.0, 60.0
@@ -93,7 +93,7 @@ def _lumen(
     depth = _depth_mm((smooth > max(LOWEST_LUMEN_HU, blood_hu / 2)) & (smooth < BONE_HU), sampling)
     wide = depth > WIDEST_MM
     # What a wide core reaches is heart or great vessel, up to its wall.
-    reach = ndimage.distance_transform_edt(~wide, sampling=sampling) < WIDEST_MM + WALL_MM
+    reach = ndimage.distance_transform_edt(~wide, sampling=sampling) < WIDEST_MM + WALL_MM if wide.any() else wide
     dense = ndimage.maximum_filter(smooth, (1, *(2 * round(WALL_MM / pixel) + 1 for pixel in (y_mm, x_mm)))) > BONE_HU
     parts, count = ndimage.label((depth > 0) & ~reach & ~dense & near, np.ones((3, 3, 3)))
     lumen = _vessel_parts(parts, count, smooth, volume.voxel_ml)[parts]
@@ -180,7 +180,7 @@ def _paint_one(
 
 
 def _along(vessels: VesselTree, start: int, spacing_zyx: NDArray[np.float64]) -> list[NDArray[np.int64]]:
-    """Points of the ridge by their distance from ``start`` through the ridge's own points."""
+    """Points of the ridge from ``start`` on, through the ridge's own points: the fewer between, the earlier."""
     points = vessels.ridge_zyx
     places = points * spacing_zyx
     reached, frontier = [start], [start]

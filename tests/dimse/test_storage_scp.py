@@ -372,7 +372,11 @@ def test_a_connection_that_cannot_be_served_is_not_the_last_one(
     assert connect(receiver.port).is_established
 
 
-@pytest.mark.usefixtures("receiver")
-def test_as_many_descriptors_as_the_system_allows() -> None:
+def test_as_many_descriptors_as_the_system_allows(start_receiver: Callable[..., Receiver]) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    assert soft == hard
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard - 1, hard))
+    try:
+        start_receiver()
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

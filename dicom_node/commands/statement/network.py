@@ -2,7 +2,7 @@
 
 from itertools import pairwise
 
-from dicom_node.association import association, commands, contexts, places, policy
+from dicom_node.association import association, commands, contexts, deadlines, places, policy
 from dicom_node.commands.statement.markdown import bullets, hexadecimal, section, subsection, table, uid_name
 from dicom_node.commands.statement.settings_table import default, settings_table
 from dicom_node.delivery import dimse, folder, status
@@ -97,7 +97,8 @@ def acceptance() -> str:
             "connection is closed.",
             f"An association that is silent between messages for {_seconds('network_timeout_s')}, or within a message "
             f"for {_seconds('transfer_timeout_s')}, is aborted; so is one that takes longer than the latter for one "
-            "PDU or for reading a response.",
+            "PDU or for reading a response, and one whose message, after that time, brings fewer than "
+            f"{deadlines.SLOWEST_BYTES // 1024} KiB in each further such time.",
             "Aborted with source 2 (service provider) are associations that break PS3.8: a PDU longer than the maximum "
             "announced, of an unknown type (reason 1) or at the wrong time (reason 2); a message in a presentation "
             "context that was not accepted; a command set that cannot be read. Time-outs and the end of the node abort "

@@ -274,15 +274,12 @@ class Node:
 
 
 def _report_peers(settings: ScpSettings) -> dict[str, ReportPeer]:
-    """Who hears reports of storage commitment, by AE title; of several peers with one title, the first that has one."""
-    found: dict[str, ReportPeer] = {}
-    for peer in settings.peers:
-        if peer.commitment is not None:
-            found.setdefault(
-                peer.ae_title,
-                ReportPeer(peer.commitment, ae_title=peer.ae_title, calling_ae=settings.ae_title),
-            )
-    return found
+    """Who hears reports of storage commitment, by AE title; peers with one title have one section of it."""
+    return {
+        peer.ae_title: ReportPeer(peer.commitment, ae_title=peer.ae_title, calling_ae=settings.ae_title)
+        for peer in settings.peers
+        if peer.commitment is not None
+    }
 
 
 def retry(settings: NodeSettings, study_uid: str) -> str:

@@ -20,6 +20,8 @@ REQUEST_COMMITMENT = 1
 """Action Type ID (PS3.4 table J.3-1)."""
 MAXIMUM_REFERENCES = 20_000
 """Instances in one request: six times the longest CT study we know of."""
+MAXIMUM_WAITING = 64
+"""Requests of one peer whose report it has not taken yet: each is a retry of its own, and a megabyte in the index."""
 
 _TRANSACTION_UID = 0x00081195
 _REFERENCED_SOP_SEQUENCE = 0x00081199
@@ -50,7 +52,11 @@ class ActionStatus(IntEnum):
     )
     NO_SUCH_ACTION = 0x0123, "Action Type ID is not 1"
     NOT_AUTHORISED = 0x0124, "No address for reports is configured for this peer"
-    RESOURCE_LIMITATION = 0x0213, f"More than {MAXIMUM_REFERENCES:,} instances in one request, or 4 MiB"
+    RESOURCE_LIMITATION = (
+        0x0213,
+        f"More than {MAXIMUM_REFERENCES:,} instances in one request, or 4 MiB; "
+        f"or {MAXIMUM_WAITING} reports wait for this peer already",
+    )
 
 
 class FailureReason(IntEnum):

@@ -5,10 +5,12 @@ The node, which is SCP of the service, is here the requestor of the association,
 """
 
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as Items
 from pydicom.uid import ExplicitVRLittleEndian
+from pynetdicom.association import Association
 
 from dicom_node.delivery.dimse import Address, NothingAccepted, associated
 from dicom_node.delivery.encryption import Encryption
@@ -46,7 +48,7 @@ class ReportPeer:
             answer = self._answer(report)
         except (NothingAccepted, RuntimeError, ValueError) as error:
             # pynetdicom: the association has ended, or the peer does not let the node be SCP.
-            raise PeerUnavailable(f"{self._address} does not take reports of storage commitment") from error
+            raise self._takes_none() from error
         status = answer.get("Status")
         if status is None:
             raise PeerUnavailable(f"{self._address} did not answer the report in time, or aborted")
@@ -54,10 +56,23 @@ class ReportPeer:
             why = f"{self._address} answered the report with status {status:04X}"
             raise PeerUnavailable(why) if meaning(status) is Meaning.LATER else PeerRefused(why)
 
-    def _answer(self, report: CommitmentReport) -> Dataset:
+    def probe(self) -> None:
+        """Ask whether the peer would take a report, by an association alone. Raises ``PeerUnavailable``."""
+        try:
+            with self._associated() as association:
+                node_is_scp = any(context.as_scp for context in association.accepted_contexts)
+        except NothingAccepted as error:
+            raise self._takes_none() from error
+        if not node_is_scp:
+            raise self._takes_none()
+
+    def _takes_none(self) -> PeerUnavailable:
+        return PeerUnavailable(f"{self._address} does not take reports of storage commitment")
+
+    def _associated(self) -> AbstractContextManager[Association]:
         tls = self._settings.tls
         encryption = None if tls is None else Encryption(tls, host=self._settings.host, destination=str(self._address))
-        with associated(
+        return associated(
             self._address,
             calling_ae=self._calling_ae,
             contexts={(STORAGE_COMMITMENT, str(ExplicitVRLittleEndian))},
@@ -65,7 +80,10 @@ class ReportPeer:
             response_timeout_s=self._settings.response_timeout_s,
             encryption=encryption,
             scp_roles=(STORAGE_COMMITMENT,),
-        ) as association:
+        )
+
+    def _answer(self, report: CommitmentReport) -> Dataset:
+        with self._associated() as association:
             answer, _ = association.send_n_event_report(
                 event_information(report),
                 FAILURES_EXIST if report.failed else ALL_COMMITTED,

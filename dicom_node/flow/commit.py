@@ -1,6 +1,7 @@
 """Storage commitment from a peer's request to its report: kept, judged, told; tried again until the peer has heard it.
 
-What is committed is decided when the report is made, by reading every instance back from the disk.
+What is committed is decided when the report is made, by reading every instance back from the disk. A peer that has
+failed to take a report is asked first whether it would now: one that is away for days costs no reading.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,6 +12,7 @@ from functools import partial
 import structlog
 
 from dicom_node.association.commitment import (
+    MAXIMUM_WAITING,
     ActionStatus,
     Holding,
     Integrity,
@@ -30,6 +32,11 @@ from dicom_node.records import CommitmentReport, CommitmentState
 from dicom_node.spool import Spool
 
 log = structlog.get_logger(__name__)
+
+KEEP_ENDED = timedelta(days=30)
+"""Requests that ended are kept that long for people to look at."""
+MOST_ENDED = 1_000
+"""Of them at most: each holds its references, up to two megabytes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,8 +66,14 @@ class Committer:
                 transaction.transaction_uid,
                 transaction.references,
                 now=utc_now(),
+                most_waiting=MAXIMUM_WAITING,
                 enqueue=partial(self.queue.enqueue_report, peer=peer, transaction_uid=transaction.transaction_uid),
             )
+            if opened is Opened.TOO_MANY:
+                raise CommitmentRefused(
+                    ActionStatus.RESOURCE_LIMITATION,
+                    f"{MAXIMUM_WAITING} reports wait for this peer: see why it does not take them",
+                )
             if opened is Opened.TAKEN:
                 raise CommitmentRefused(
                     ActionStatus.INVALID_ARGUMENT, "Transaction UID belongs to an earlier request for other instances"
@@ -95,6 +108,8 @@ class Committer:
                 self._end(commitment, CommitmentState.REFUSED, "no address for reports is configured any more")
                 return
             try:
+                if commitment.tries:
+                    known.probe()
                 report = self._judged(commitment)
                 known.send(report)
             except PeerRefused as error:
@@ -148,6 +163,10 @@ class Committer:
         for peer, transaction_uid, _ in still:
             self._queue_again(peer, transaction_uid, error="", now=utc_now(), pause=0.0)
         return len(still)
+
+    def prune(self) -> None:
+        """Forget requests that ended long ago, and the oldest where there are many."""
+        self.commitments.prune(before=utc_now() - KEEP_ENDED, most=MOST_ENDED)
 
     def _queue_again(self, peer: str, transaction_uid: str, *, error: str, now: datetime, pause: float) -> None:
         self.commitments.defer(

@@ -66,6 +66,7 @@ class Reconciler:
         if mended:
             log.warning("reconciled", queued_again=mended)
         self._durable.prune()
+        self._committer.prune()
         return mended
 
     def _still_unfinished(self, job_id: str, workflow_id: str) -> bool:

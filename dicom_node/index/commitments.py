@@ -26,6 +26,8 @@ class Opened(Enum):
     """A report is under way."""
     UNDER_WAY = "under_way"
     """The same request is waiting already; one report answers both."""
+    TOO_MANY = "too_many"
+    """As many of this peer wait as may; it is not kept."""
     TAKEN = "taken"
     """Its Transaction UID belongs to a request for other instances."""
 
@@ -51,9 +53,19 @@ class CommitmentTable:
         self._engine = engine
 
     def open(
-        self, peer: str, transaction_uid: str, references: Sequence[SopReference], *, now: datetime, enqueue: Enqueue
+        self,
+        peer: str,
+        transaction_uid: str,
+        references: Sequence[SopReference],
+        *,
+        now: datetime,
+        most_waiting: int,
+        enqueue: Enqueue,
     ) -> Opened:
-        """Keep a request and make the workflow of its report, in one commit. One that has ended is opened again."""
+        """Keep a request and make the workflow of its report, in one commit. One that has ended is opened again.
+
+        ``most_waiting``: of this peer.
+        """
         referenced = json.dumps([[one.sop_class_uid, one.sop_instance_uid] for one in references])
         with self._engine.begin() as connection:
             row = connection.execute(commitments.select().where(_is(peer, transaction_uid))).first()
@@ -61,6 +73,8 @@ class CommitmentTable:
                 return Opened.TAKEN
             if row is not None and row.state == CommitmentState.WAITING.value:
                 return Opened.UNDER_WAY
+            if connection.execute(_count_waiting(peer)).scalar_one() >= most_waiting:
+                return Opened.TOO_MANY
             connection.execute(commitments.delete().where(_is(peer, transaction_uid)))
             connection.execute(
                 commitments.insert().values(
@@ -122,6 +136,26 @@ class CommitmentTable:
                 .where(_is(peer, transaction_uid))
                 .values(state=state.value, tries=commitments.c.tries + 1, last_error=error, reported_at=seconds(now))
             )
+
+    def prune(self, *, before: datetime, most: int) -> int:
+        """Forget what ended before that time, and the oldest beyond ``most``. Returns how much that was."""
+        ended = commitments.c.state != CommitmentState.WAITING.value
+        first_beyond = (
+            sa.select(commitments.c.reported_at)
+            .where(ended)
+            .order_by(commitments.c.reported_at.desc())
+            .offset(most)
+            .limit(1)
+            .scalar_subquery()
+        )
+        old = (commitments.c.reported_at < seconds(before)) | (commitments.c.reported_at <= first_beyond)
+        with self._engine.begin() as connection:
+            return connection.execute(commitments.delete().where(ended & old)).rowcount
+
+
+def _count_waiting(peer: str) -> sa.Select[int]:
+    waiting = (commitments.c.peer == peer) & (commitments.c.state == CommitmentState.WAITING.value)
+    return sa.select(sa.func.count()).select_from(commitments).where(waiting)
 
 
 def _is(peer: str, transaction_uid: str) -> sa.ColumnElement[bool]:

@@ -102,6 +102,14 @@ def test_a_peer_that_lets_nobody_be_scp_may_be_configured_better_later(listen: L
     port, heard = listen(scp_role=False)
     with pytest.raises(PeerUnavailable, match="does not take reports of storage commitment"):
         peer(port).send(REPORT)
+    with pytest.raises(PeerUnavailable, match="does not take reports of storage commitment"):
+        peer(port).probe()
+    assert heard == []
+
+
+def test_a_peer_that_would_take_a_report_is_asked_without_one(listen: Listen) -> None:
+    port, heard = listen()
+    peer(port).probe()
     assert heard == []
 
 
@@ -110,3 +118,5 @@ def test_a_peer_that_lets_nobody_be_scp_may_be_configured_better_later(listen: L
 def test_nobody_there_is_for_later() -> None:
     with pytest.raises(PeerUnavailable):
         peer(free_port()).send(REPORT)
+    with pytest.raises(PeerUnavailable):
+        peer(free_port()).probe()

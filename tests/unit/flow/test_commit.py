@@ -3,7 +3,9 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,7 @@ from dicom_node.association.commitment import WELL_KNOWN_INSTANCE, ActionStatus,
 from dicom_node.association.requests import CommitmentRequest
 from dicom_node.delivery.commitment_report import STORAGE_COMMITMENT, ReportPeer
 from dicom_node.demonstration.orthanc import free_port
+from dicom_node.errors import StorageCorrupt
 from dicom_node.flow import commit, commitment_pauses
 from dicom_node.flow.commit import Committer
 from dicom_node.flow.commitment_pauses import pause_s
@@ -25,7 +28,7 @@ from dicom_node.flow.durable import Durable
 from dicom_node.index import CommitmentTable, Index, open_database
 from dicom_node.records import CommitmentState
 from dicom_node.settings import CommitmentSettings
-from dicom_node.spool import FileSpool
+from dicom_node.spool import FileSpool, Stored
 from tests.synthetic_ct import ct_slice
 
 PEER = "CT1"
@@ -116,9 +119,11 @@ def uid(number: int) -> str:
     return received(number).sop_instance_uid
 
 
-def request(*numbers: int, peer: str = PEER, class_uid: str = CTImageStorage) -> CommitmentRequest:
+def request(
+    *numbers: int, peer: str = PEER, class_uid: str = CTImageStorage, transaction_uid: str = TRANSACTION
+) -> CommitmentRequest:
     data = Dataset()
-    data.TransactionUID = TRANSACTION
+    data.TransactionUID = transaction_uid
     items = []
     for number in numbers:
         item = Dataset()
@@ -205,6 +210,65 @@ def test_peer_that_is_away_hears_it_later(start: Callable[..., Committer]) -> No
     assert len(modality.reports) == 1
 
 
+def test_peer_that_is_away_costs_one_reading(start: Callable[..., Committer], monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[Path] = []
+    describe = FileSpool.describe
+
+    def counted(self: FileSpool, path: Path) -> Stored:
+        read.append(path)
+        return describe(self, path)
+
+    modality = Modality()
+    committer = start(modality.port)
+    committer.flush()  # reads what it indexes
+    monkeypatch.setattr(FileSpool, "describe", counted)
+    assert committer.accept(request(1)) == ActionStatus.SUCCESS
+    wait_for(lambda: committer.commitments.find(PEER, TRANSACTION).tries >= 3)
+    assert len(read) == 1
+    stop = modality.start()
+    wait_for(lambda: state(committer) is CommitmentState.REPORTED)
+    stop()
+    assert len(read) == 2, "what is reported is what is there now"
+
+
+def test_requests_that_wait_are_bounded(start: Callable[..., Committer], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commit, "MAXIMUM_WAITING", 2)
+    committer = start(free_port())
+    asked = [request(1, transaction_uid=f"1.2.{number}") for number in range(3)]
+    assert [committer.accept(one) for one in asked] == [
+        ActionStatus.SUCCESS, ActionStatus.SUCCESS, ActionStatus.RESOURCE_LIMITATION,
+    ]  # fmt: skip
+    assert committer.accept(asked[0]) == ActionStatus.SUCCESS, "it waits already"
+    committer.commitments.end(PEER, "1.2.0", CommitmentState.EXPIRED, now=commit.utc_now())
+    assert committer.accept(asked[2]) == ActionStatus.SUCCESS
+
+
+def test_what_ended_long_ago_is_forgotten_and_the_oldest_of_many(
+    start: Callable[..., Committer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commit, "MOST_ENDED", 2)
+    committer = start(free_port())
+    now = commit.utc_now()
+    ages = {"1.2.0": 0, "1.2.1": 1, "1.2.2": 2, "1.2.3": 31}
+    for transaction_uid, days in ages.items():
+        committer.accept(request(1, transaction_uid=transaction_uid))
+        committer.commitments.end(PEER, transaction_uid, CommitmentState.REPORTED, now=now - timedelta(days=days))
+    committer.accept(request(1))
+
+    def kept() -> list[str]:
+        found = []
+        for transaction_uid in (*ages, TRANSACTION):
+            with suppress(StorageCorrupt):
+                found.append(committer.commitments.find(PEER, transaction_uid).transaction_uid)
+        return found
+
+    committer.prune()
+    assert kept() == ["1.2.0", "1.2.1", TRANSACTION]
+    monkeypatch.setattr(commit, "KEEP_ENDED", timedelta(hours=12))
+    committer.prune()
+    assert kept() == ["1.2.0", TRANSACTION]
+
+
 def test_peer_that_stays_away_is_given_up(start: Callable[..., Committer]) -> None:
     committer = start(free_port(), retry_for_hours=1e-6)
     assert committer.accept(request(1)) == ActionStatus.SUCCESS
@@ -247,7 +311,9 @@ def test_nobody_is_told_where_no_address_is_configured(start: Callable[..., Comm
 
 def test_report_whose_workflow_was_lost_is_queued_again(start: Callable[..., Committer], modality: Modality) -> None:
     committer = start(modality.port)
-    committer.commitments.open(PEER, TRANSACTION, [], now=commit.utc_now(), enqueue=lambda _connection: "lost")
+    committer.commitments.open(
+        PEER, TRANSACTION, [], now=commit.utc_now(), most_waiting=1, enqueue=lambda _connection: "lost"
+    )
     durable = committer.queue
     assert isinstance(durable, Durable)
     assert committer.reconcile(durable.is_live) == 1

@@ -4,6 +4,7 @@ The kernel tells once of pages that it could not write, and calls them clean aft
 whatever the disk holds. So a file whose fsync failed must not stay where a later try would find it and trust it.
 """
 
+import errno
 import os
 from pathlib import Path
 
@@ -28,9 +29,24 @@ def set_aside(path: Path) -> Path:
 
 
 def synchronise(descriptor: int, path: Path) -> None:
-    """Make a published file durable. Raises ``OSError``; the file is set aside then."""
+    """Make a published file durable. Raises ``OSError``; the file is set aside then.
+
+    Whoever brought it first may have failed and taken its name away meanwhile, and somebody else may have brought a new
+    file of that name: what is open here counts for nothing then, and the new one is left alone.
+    """
     try:
         os.fsync(descriptor)
     except OSError:
-        set_aside(path)
+        if is_named(descriptor, path):
+            set_aside(path)
         raise
+    if not is_named(descriptor, path):
+        raise FileNotFoundError(errno.ENOENT, "taken away while it was held against a repeat", path.name)
+
+
+def is_named(descriptor: int, path: Path) -> bool:
+    """Whether ``path`` still names the file that is open, or nothing, or another one. Raises ``OSError``."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False

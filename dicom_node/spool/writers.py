@@ -10,7 +10,7 @@ from pathlib import Path
 import structlog
 
 from dicom_node.errors import ResourceExhausted, StorageCorrupt
-from dicom_node.spool.durability import synchronise
+from dicom_node.spool.durability import is_named, synchronise
 from dicom_node.spool.part10 import data_set_offset
 
 log = structlog.get_logger(__name__)
@@ -93,7 +93,8 @@ class NewFile:
             if self._synchronise:
                 os.fsync(self._descriptor)
         except OSError:
-            os.unlink(self._path)  # noqa: PTH108 - a string
+            if is_named(self._descriptor, Path(self._path)):
+                os.unlink(self._path)  # noqa: PTH108 - a string
             raise
 
     def _append(self, pieces: Sequence[memoryview]) -> None:

@@ -132,6 +132,23 @@ def test_a_repeat_that_could_not_be_synchronised_is_no_repeat_next_time(
     assert again == first
 
 
+@pytest.mark.parametrize("error", [0, errno.EIO])
+def test_a_repeat_of_a_file_that_lost_its_name_is_no_success_and_harms_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: int
+) -> None:
+    spool = FileSpool(tmp_path)
+    first = store(spool)
+    writer = spool.begin(sop_instance_uid="1.2", sop_class_uid=CT, transfer_syntax_uid=EXPLICIT)
+    writer.write([memoryview(DATA_SET)])
+    first.path.unlink()
+    assert store(spool) == first, "a new file of that name"
+    monkeypatch.setattr(os, "fsync", SickDisk(error))
+    with pytest.raises(OSError, match=r"taken away|Input/output"):
+        writer.publish()
+    assert spool.describe(first.path) == first
+    assert not list(tmp_path.glob("*/*.damaged"))
+
+
 def test_a_temporary_file_that_is_gone_hides_nothing(tmp_path: Path) -> None:
     writer = FileSpool(tmp_path).begin(sop_instance_uid="1.2", sop_class_uid=CT, transfer_syntax_uid=EXPLICIT)
     (temporary,) = tmp_path.glob("*/*.part")

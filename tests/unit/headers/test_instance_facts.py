@@ -226,9 +226,7 @@ def test_deflated_data_sets_are_read_and_bombs_refused(monkeypatch: pytest.Monke
             facts_from_data_set(bad, DeflatedExplicitVRLittleEndian)
 
 
-def test_blocks_that_hold_nothing_cost_neither_time_nor_memory(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_blocks_that_hold_nothing_cost_neither_time_nor_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dicom_node.headers.part10.MAXIMUM_DEFLATED_BYTES", 1_000_000)
     empty_stored_block = b"\x00\x00\x00\xff\xff"  # RFC 1951 section 3.2.4
     endless = tmp_path / "endless"

@@ -19,6 +19,7 @@ from pathlib import Path
 
 PLAN = "model.plan"
 MANIFEST = "model.plan.json"
+CONFIGURATION = "config.pbtxt"
 TRIAL = "--trial"
 NEVER_COMPARED = "the plan was never held against single precision (models verify --into-manifest)"
 
@@ -91,9 +92,20 @@ def misfits(folder: Path, here: Platform, *, trial: bool = False) -> list[str]:
         ("the GPU", manifest.gpu, here.gpu),
     )
     wrong = [f"{name} was {built}, here it is {now}" for name, built, now in compared if built != now]
+    if (wanted := _largest_batch(folder.parent / CONFIGURATION)) > manifest.rows[2]:
+        wrong.append(f"the plan takes {manifest.rows[2]} pictures at once, {CONFIGURATION} promises {wanted}")
     if manifest.parity is None:
         return wrong if trial else [*wrong, NEVER_COMPARED]
     return wrong if manifest.parity.holds else [*wrong, f"the plan answers otherwise: {manifest.parity.said}"]
+
+
+def _largest_batch(configuration: Path) -> int:
+    """What Triton will hand over at once; 0 where it is not said."""
+    try:
+        said = re.search(r"^max_batch_size: (\d+)", configuration.read_text(encoding="utf-8"), re.MULTILINE)
+    except OSError:
+        return 0
+    return int(said[1]) if said else 0
 
 
 def state_parity(folder: Path, parity: PlanParity) -> None:

@@ -63,6 +63,14 @@ def test_another_machine(folder: Path, here: Platform, said: str) -> None:
     assert misfits(folder, here) == [said]
 
 
+def test_a_plan_for_fewer_pictures_than_triton_hands_over(folder: Path) -> None:
+    configuration = folder.parent / "config.pbtxt"
+    configuration.write_text('name: "lungs_unet"\nmax_batch_size: 32\n')
+    assert misfits(folder, HERE) == []
+    configuration.write_text('name: "lungs_unet"\nmax_batch_size: 64\n')
+    assert misfits(folder, HERE) == ["the plan takes 32 pictures at once, config.pbtxt promises 64"]
+
+
 @pytest.mark.parametrize(("name", "said"), [(PLAN, "the plan was"), ("model.onnx", "model.onnx was")])
 def test_another_file(folder: Path, name: str, said: str) -> None:
     (folder / name).write_bytes(b"replaced")

@@ -105,17 +105,19 @@ def painted_angiograms(
     # Neighbours as far apart as in service.
     step = neighbour_step(real.volume.spacing_xyz_mm[2])
     reach = (RUN - 1) * step
+    as_served = real.field()
+    parts = [real.quarter(quarter) for quarter in quarters]
+    shortest = min(map(len, parts))
+    if shortest <= reach:
+        raise ValueError(f"a quarter of the lungs has {shortest} slices; training needs {reach + 1} or more")
     for number in range(paintings + bare):
         rng = np.random.default_rng((first_seed + number, 6))
         picture = real.painted(first_seed + number) if number < paintings else real.bare()
-        for quarter in quarters:
-            slices = real.quarter(quarter)
-            if len(slices) <= reach:
-                raise ValueError(f"a quarter of the lungs has {len(slices)} slices; training needs {reach + 1} or more")
+        for slices in parts:
             for _ in range(RUNS_A_QUARTER):
                 first = int(rng.integers(slices.start, slices.stop - reach))
                 part = range(first, first + reach + 1, step)
-                field = _changed(real.field(), rng) if changed else real.field()
+                field = _changed(as_served, rng) if changed else as_served
                 grey.append(np.stack([field.picture(picture.volume.array_zyx[k]) for k in part]))
                 boxes.append(tuple(boxes_on(picture, k, field) for k in part))
     return Angiograms(grey=np.stack(grey), boxes=tuple(boxes))

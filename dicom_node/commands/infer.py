@@ -36,7 +36,6 @@ def infer(
     """
     from dicom_node.app import make_analyst
     from dicom_node.results import findings_document, write_results
-    from dicom_node.results.wording import outcome
     from dicom_node.spool.folder import studies_in
     from inference.engines.base import EngineError
     from inference.findings import Status
@@ -65,14 +64,16 @@ def infer(
         document = findings_document(request)
         (target / "findings.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
         analysed += request.findings.status is not Status.NOT_ANALYSED
-        click.echo(f"{study_uid}: {headline(document, outcome(request.findings))}")
+        click.echo(f"{study_uid}: {headline(document)}")
     if not analysed:
         raise SystemExit(EXIT_NOT_ANALYSED)
 
 
-def headline(document: dict[str, object], outcome: str) -> str:
-    """A study in one line. ``outcome``: as the report words it; models that disagree are no "positive"."""
-    status = outcome.lower()
+def headline(document: dict[str, object]) -> str:
+    """A study in one line."""
+    from dicom_node.results import outcome_of
+
+    status = outcome_of(document)
     severity, embolism = document.get("severity"), document.get("embolism")
     if document["reason"]:
         return f"{status}: {document['reason']}"

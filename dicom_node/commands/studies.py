@@ -70,13 +70,15 @@ def retry(study_uid: str, config: Path | None, data_dir: Path | None) -> None:
 
 
 def _story(found: Mapping[str, object]) -> list[str]:
+    from dicom_node.results import outcome_of
+
     lines = [
         f"study {found['study_uid']}",
         f"state {found['state']}" + (f": {found['reason']}" * bool(found["reason"])),
     ]
     findings = found["findings"]
     if isinstance(findings, dict):
-        lines.append(f"outcome {findings['status']}" + (f": {findings['reason']}" if findings["reason"] else ""))
+        lines.append(f"outcome {outcome_of(findings)}" + (f": {findings['reason']}" if findings["reason"] else ""))
     why = {str(one["series_uid"]): str(one["reason"]) for one in _rows(found, "decisions")}
     lines.append("series")
     for one in _rows(found, "series"):

@@ -15,7 +15,7 @@ from pydicom.uid import (
 )
 
 from dicom_node.records import ResultKind, ResultObject
-from dicom_node.results.findings_document import findings_document
+from dicom_node.results.findings_document import findings_document, outcome_of
 from dicom_node.results.key_objects import build_key_objects
 from dicom_node.results.measurements import build_measurements
 from dicom_node.results.part10 import write_part10
@@ -26,7 +26,7 @@ from dicom_node.results.segmentation import build_segmentation
 from dicom_node.results.study_header import read_study_header
 from dicom_node.results.summary import build_summary
 
-__all__ = ["BUILDERS", "ResultRequest", "findings_document", "write_results"]
+__all__ = ["BUILDERS", "ResultRequest", "findings_document", "outcome_of", "write_results"]
 
 BUILDERS: tuple[ResultBuilder, ...] = (
     ResultBuilder(kind=ResultKind.SEGMENTATION, sop_class_uid=SegmentationStorage, build=build_segmentation),

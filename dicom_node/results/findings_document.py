@@ -5,12 +5,24 @@ Owns the names and units of that document, which is a fixed interface. A part th
 """
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from dicom_node.records import FrameSource
 from dicom_node.results.emboli import box_uid, embolus_uid
 from dicom_node.results.request import FIVE_LOBES, SIX_ZONES, ResultRequest
-from inference.findings import Box, Condition, Embolus, Findings, Lesion, SeverityScore, Status
+from inference.findings import Box, Condition, Embolus, Findings, Lesion, Presence, SeverityScore, Status
+
+
+def outcome_of(document: Mapping[str, Any]) -> str:
+    """What people read of a document of ``findings_document``, worded as in the report: its status, or "indeterminate".
+
+    The status has three values for scripts; where models disagree it is "positive", so that nobody overlooks the study.
+    """
+    said = (document.get("classification") or {}).values()  # documents of older versions have none
+    if any(one["presence"] == Presence.INDETERMINATE.value for one in said):
+        return Presence.INDETERMINATE.value
+    return str(document["status"]).replace("_", " ")
 
 
 def findings_document(request: ResultRequest) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from dicom_node.index import Overview
+from dicom_node.results import outcome_of
 from inference.findings import ModelIdentity
 
 LISTED: Final = 200
@@ -54,7 +55,9 @@ def create_console(
         if found is None:
             return page("unknown.html", status=404, study_uid=study_uid)
         why = {str(one["series_uid"]): one["reason"] for one in _rows(found["decisions"])}
-        return page("study.html", study=found, why=why)
+        findings = found["findings"]
+        outcome = outcome_of(findings) if isinstance(findings, Mapping) else ""
+        return page("study.html", study=found, why=why, outcome=outcome)
 
     return router
 

@@ -1,57 +1,37 @@
 """What receiving costs, beside dcmtk's storescp, Orthanc and pynetdicom's storescp: MB/s, processor time, latency.
 
-Every server runs as a process of its own and gets the same objects from the same bare-socket client, in turns, so that
-a busy machine slows all of them alike. Ours is the whole way of an instance (checks, file, digest, index row) without
+Every server runs as a process of its own and gets the same objects from the same bare-socket senders, in turns, so that
+a busy machine slows all of them alike. Ours is the whole way of an instance (checks, spool, digest, index row) without
 what a node does with studies afterwards; "unsynced" leaves out the fsync alone, and is no setting of a node.
 """
 
-import os
-import shutil
+import random
 import statistics
-import subprocess
-import sys
-import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import count
-from pathlib import Path
 
 import click
 
-from benchmarks.raw_sender import ObjectSender, RawAssociation, Sent, ct_image
+from benchmarks.receiving import associations
+from benchmarks.receiving.processes import cpu_s
+from benchmarks.receiving.senders import Senders
+from benchmarks.receiving.servers import (
+    DURABLE,
+    MOST_ASSOCIATIONS,
+    ORTHANC_SYNCED,
+    SERVERS,
+    STORESCP,
+    UNSYNCED,
+    serving,
+)
 from benchmarks.result import Result
-from dicom_node.demonstration.orthanc import OrthancServer, free_port
 
-STORESCP, PYNETDICOM = "dcmtk storescp", "pynetdicom storescp"
-ORTHANC_SYNCED, ORTHANC = "Orthanc, synced", "Orthanc, unsynced"
-DURABLE, UNSYNCED = "ours, durable", "ours, unsynced"
-SERVERS = (STORESCP, UNSYNCED, DURABLE, ORTHANC_SYNCED, ORTHANC, PYNETDICOM)
-PEER_PDU_BYTES = 131072
-"""What storescp takes at most."""
-START_S = 20.0
 SETTLE_S = 0.5
 """After the last response: what a server still does for the objects counts."""
+WARM_UP = 2
+"""Objects of each association: the first of a connection opens what the others use."""
 BYTES_PER_GB = 1e9
-OUR_PROGRAM = """
-import sys
-from pathlib import Path
-from dicom_node.association import Intake, StorageScp
-from dicom_node.index import Index, open_database
-from dicom_node.logs import configure_logging
-from dicom_node.settings import ScpSettings
-from dicom_node.spool import FileSpool
-configure_logging("warning")
-folder, port, synchronise = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3] == "synced"
-intake = Intake(FileSpool(folder / "spool", synchronise=synchronise), Index(open_database(folder / "node.sqlite")))
-scp = StorageScp(ScpSettings(bind="127.0.0.1", port=port), intake)
-scp.start()
-sys.stdin.read()
-scp.stop()
-intake.close()
-"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,9 +45,11 @@ class Load:
     size_px: int
 
 
-LOADS = (
+ONE, FOUR, SIXTEEN, SIXTY_FOUR, TINY = LOADS = (
     Load(name="CT 512², 1 association", associations=1, objects=300, size_px=512),
     Load(name="CT 512², 4 associations", associations=4, objects=300, size_px=512),
+    Load(name="CT 512², 16 associations", associations=16, objects=640, size_px=512),
+    Load(name="CT 512², 64 associations", associations=64, objects=640, size_px=512),
     Load(name="tiny objects, 1 association", associations=1, objects=2000, size_px=4),
 )
 
@@ -79,45 +61,82 @@ class Run:
     mb_s: float
     objects_s: float
     cpu_s_gb: float
+    cpu_ms_object: float
     median_ms: float
     p95_ms: float
 
 
+Runs = dict[tuple[str, str], list[Run]]
+"""By name of load and server, in the order of the repeats."""
+
+
 def measure(*, repeats: int) -> list[Result]:
-    """Print the table and return what is held to a goal."""
-    runs: dict[tuple[str, str], list[Run]] = {}
-    numbers = count(1)
-    for _ in range(repeats):
-        for load in LOADS:
-            for server in SERVERS:
-                runs.setdefault((load.name, server), []).append(_run(server, load, numbers))
-    click.echo("| load | server | MB/s | objects/s | CPU s/GB | median ms | p95 ms |\n|---|---|---|---|---|---|---|")
+    """Print the tables and return what is held to a goal."""
+    runs: Runs = {
+        (load.name, server): []
+        for load in LOADS
+        for server in SERVERS
+        if load.associations <= MOST_ASSOCIATIONS.get(server, load.associations)
+    }
+    order = random.Random(0)  # another one each time, the same in every run: no server always has the same neighbour
+    with Senders() as senders:
+        for _ in range(repeats):
+            for load in LOADS:
+                for server in order.sample(SERVERS, len(SERVERS)):
+                    if (load.name, server) in runs:
+                        runs[load.name, server].append(run(senders, server, load))
+    click.echo("| load | server | MB/s | objects/s | CPU s/GB | CPU ms/object | median ms | p95 ms |")
+    click.echo("|---|---|---|---|---|---|---|---|")
     for (load_name, server), measured in runs.items():
         cells = [
             f"{_median(measured, 'mb_s'):.0f}",
             f"{_median(measured, 'objects_s'):.0f}",
             f"{_median(measured, 'cpu_s_gb'):.2f}",
+            f"{_median(measured, 'cpu_ms_object'):.2f}",
             f"{_median(measured, 'median_ms'):.2f}",
             f"{_median(measured, 'p95_ms'):.2f}",
         ]
         click.echo(f"| {load_name} | {server} | {' | '.join(cells)} |")
-    return _results(runs)
+    return _results(runs) + associations.measure()
 
 
-def _results(runs: dict[tuple[str, str], list[Run]]) -> list[Result]:
+def run(senders: Senders, server: str, load: Load, *, maximum_pdu: int | None = None) -> Run:
+    """A fresh server, and the load; ``maximum_pdu`` in bytes, of ours alone."""
+    with serving(server, maximum_pdu=maximum_pdu) as served:
+        senders.open(served.port, served.called_ae, associations=load.associations, size_px=load.size_px)
+        senders.send(WARM_UP)
+        time.sleep(SETTLE_S)
+        used = cpu_s(served.process)
+        delivery = senders.send(load.objects // load.associations)
+        time.sleep(SETTLE_S)
+        used = cpu_s(served.process) - used
+        senders.release()
+    latencies = delivery.latencies_s
+    return Run(
+        mb_s=delivery.size_bytes / 1e6 / delivery.elapsed_s,
+        objects_s=len(latencies) / delivery.elapsed_s,
+        cpu_s_gb=used / (delivery.size_bytes / BYTES_PER_GB),
+        cpu_ms_object=used / len(latencies) * 1e3,
+        median_ms=statistics.median(latencies) * 1e3,
+        p95_ms=latencies[int(0.95 * len(latencies))] * 1e3,
+    )
+
+
+def _results(runs: Runs) -> list[Result]:
     """Goals as "at most": how many times as long as the goal's peer we may take."""
 
     def ratio(load: Load, ours: str, peer: str, of: Callable[[Run], float]) -> float:
         pairs = zip(runs[load.name, peer], runs[load.name, ours], strict=True)
         return statistics.median(of(theirs) / of(own) for theirs, own in pairs)
 
-    one, four, tiny = LOADS
     goals = [
-        (one, UNSYNCED, STORESCP, 1 / 1.2),
-        (four, UNSYNCED, STORESCP, 1.0),
-        (one, DURABLE, ORTHANC_SYNCED, 1 / 3),
-        (one, DURABLE, STORESCP, 1 / 0.6),
-        (tiny, UNSYNCED, STORESCP, 1.0),
+        (ONE, UNSYNCED, STORESCP, 1 / 1.2),
+        (FOUR, UNSYNCED, STORESCP, 1.0),
+        (SIXTEEN, UNSYNCED, STORESCP, 1.0),
+        (SIXTY_FOUR, UNSYNCED, STORESCP, 1.0),
+        (ONE, DURABLE, ORTHANC_SYNCED, 1 / 3),
+        (ONE, DURABLE, STORESCP, 1 / 0.6),
+        (TINY, UNSYNCED, STORESCP, 1.0),
     ]
     results = [
         Result(
@@ -128,98 +147,10 @@ def _results(runs: dict[tuple[str, str], list[Run]]) -> list[Result]:
         )
         for load, ours, peer, goal in goals
     ]
-    cpu = 1 / ratio(one, UNSYNCED, STORESCP, lambda run: run.cpu_s_gb)
-    results.append(Result(name=f"receiving: CPU a GB, {UNSYNCED} / {STORESCP}", ratio=cpu, goal=1.0, detail=one.name))
+    cpu = 1 / ratio(ONE, UNSYNCED, STORESCP, lambda run: run.cpu_s_gb)
+    results.append(Result(name=f"receiving: CPU a GB, {UNSYNCED} / {STORESCP}", ratio=cpu, goal=1.0, detail=ONE.name))
     return results
 
 
 def _median(measured: Sequence[Run], name: str) -> float:
     return float(statistics.median(getattr(run, name) for run in measured))
-
-
-def _run(server: str, load: Load, numbers: Iterator[int]) -> Run:
-    with tempfile.TemporaryDirectory() as scratch, _serving(server, Path(scratch)) as (port, called_ae, process):
-        share = load.objects // load.associations
-        opened = [_association(port, called_ae) for _ in range(load.associations)]
-        sender = ObjectSender(ct_image(size_px=load.size_px), maximum_pdu=opened[0].maximum_pdu)
-        sender.send(opened[0], [next(numbers) for _ in range(5)])  # the first of a connection opens what the others use
-        shares = [[next(numbers) for _ in range(share)] for _ in opened]
-        sent: list[Sent] = []
-        threads = [
-            threading.Thread(target=lambda a, n: sent.append(sender.send(a, n)), args=pair)
-            for pair in zip(opened, shares, strict=True)
-        ]
-        used, started = _cpu_s(process), time.perf_counter()
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        elapsed = time.perf_counter() - started
-        time.sleep(SETTLE_S)
-        used = _cpu_s(process) - used
-        for association in opened:
-            association.release()
-            association.socket.close()
-    assert len(sent) == load.associations, "an association broke off"
-    size = sum(one.size_bytes for one in sent)
-    latencies = sorted(latency for one in sent for latency in one.latencies_s)
-    return Run(
-        mb_s=size / 1e6 / elapsed,
-        objects_s=len(latencies) / elapsed,
-        cpu_s_gb=used / (size / BYTES_PER_GB),
-        median_ms=statistics.median(latencies) * 1e3,
-        p95_ms=latencies[int(0.95 * len(latencies))] * 1e3,
-    )
-
-
-@contextmanager
-def _serving(server: str, folder: Path) -> Iterator[tuple[int, str, int]]:
-    """A server on a fresh folder: its port, its AE title, its process."""
-    if server in (ORTHANC, ORTHANC_SYNCED):
-        settings = {"SyncStorageArea": server == ORTHANC_SYNCED, "DicomThreadsCount": 4}
-        with OrthancServer(folder, settings=settings) as orthanc:
-            yield orthanc.dicom_port, "ORTHANC", orthanc.process_id
-        return
-    port = free_port()
-    if server == STORESCP:
-        storescp = shutil.which("storescp")
-        assert storescp is not None, "sh deploy/install-test-packages.sh installs it"
-        command = [storescp, "-od", folder, "+B", "-pdu", PEER_PDU_BYTES, "--fork", port]
-    elif server == PYNETDICOM:
-        command = [sys.executable, "-m", "pynetdicom", "storescp", port, "-od", folder, "--max-pdu", PEER_PDU_BYTES]
-    else:
-        command = [sys.executable, "-c", OUR_PROGRAM, folder, port, "synced" if server == DURABLE else "unsynced"]
-    process = subprocess.Popen(
-        [str(word) for word in command], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    assert process.stdin is not None
-    try:
-        yield port, "DICOMNODE", process.pid
-    finally:
-        process.stdin.close()
-        process.terminate()
-        process.wait()
-
-
-def _association(port: int, called_ae: str) -> RawAssociation:
-    deadline = time.monotonic() + START_S
-    while True:
-        try:
-            association = RawAssociation(port)
-        except OSError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.05)
-            continue
-        assert association.associate(called_ae=called_ae) == 2
-        return association
-
-
-def _cpu_s(process: int) -> float:
-    """User and system time of a process and its children, alive or gone."""
-    children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
-    ticks = 0
-    for number in (process, *children):
-        fields = Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()
-        ticks += sum(int(field) for field in fields[11:15])
-    return ticks / os.sysconf("SC_CLK_TCK")

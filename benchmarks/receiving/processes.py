@@ -29,9 +29,9 @@ def proportional_kb(process: int) -> int:
     return sum(_kb(Path(f"/proc/{member}/smaps_rollup"), "Pss") for member in family(process))
 
 
-def resident_kb(process: int) -> int:
-    """Memory of a process alone (VmRSS), in kB."""
-    return _kb(Path(f"/proc/{process}/status"), "VmRSS")
+def memory_kb(process: int, name: str) -> int:
+    """A line of /proc/PID/status, of the process alone: VmRSS or RssAnon, in kB."""
+    return _kb(Path(f"/proc/{process}/status"), name)
 
 
 def _tasks(process: int) -> list[Path]:

@@ -176,6 +176,7 @@ class ObjectSender:
     def __init__(self, image: Dataset, *, maximum_pdu: int) -> None:
         encoded = encode(image, False, True)
         assert encoded is not None
+        self._encoded = encoded
         room = maximum_pdu - 6
         parts = [encoded[start : start + room] for start in range(0, len(encoded), room)]
         last = len(parts) - 1
@@ -186,22 +187,34 @@ class ObjectSender:
         place = self._message.index(_PLACE.encode(), len(command))
         self._uid = slice(place, place + UID_CHARACTERS)
         assert place + UID_CHARACTERS <= len(command) + len(pdus[0])
-        self._size = len(encoded)
+
+    def encoded(self, number: int) -> bytes:
+        """The data set of the object of that number."""
+        return self._encoded.replace(_PLACE.encode(), instance_uid(number).encode())
+
+    def message(self, number: int) -> bytearray:
+        """The PDUs that ask to store the object of that number."""
+        message = bytearray(self._message)
+        self._number(message, number)
+        return message
 
     def send(self, association: RawAssociation, numbers: Sequence[int]) -> Sent:
         """Send the objects of those numbers. Raises ``AssertionError`` where one is not answered with success."""
         latencies = []
         message = bytearray(self._message)  # one memory for all objects: nothing of half a megabyte is joined or copied
         for number in numbers:
-            uid = instance_uid(number)
             started = time.perf_counter()
-            message[self._command] = _store_command(uid, number % 65535 + 1)
-            message[self._uid] = uid.encode()
+            self._number(message, number)
             association.socket.sendall(message)
             status = association.read_status()
             assert status == 0, (number, status)
             latencies.append(time.perf_counter() - started)
-        return Sent(size_bytes=self._size * len(numbers), latencies_s=tuple(latencies))
+        return Sent(size_bytes=len(self._encoded) * len(numbers), latencies_s=tuple(latencies))
+
+    def _number(self, message: bytearray, number: int) -> None:
+        uid = instance_uid(number)
+        message[self._command] = _store_command(uid, number % 65535 + 1)
+        message[self._uid] = uid.encode()
 
 
 def _store_command(uid: str, message_id: int) -> bytes:

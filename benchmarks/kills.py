@@ -1,0 +1,170 @@
+"""Kill -9 of a receiving process under senders that retry: what was acknowledged is there, once and whole.
+
+As modalities do, senders send again what was not acknowledged. Kills are spread over the objects, not over time, so
+that each one hits senders at work. The test suite runs a short version (``tests/dimse/test_durability.py``).
+"""
+
+import hashlib
+import random
+import tempfile
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from benchmarks.raw_sender import ObjectSender, RawAssociation, ct_image, instance_uid
+from benchmarks.receiving.our_process import OurProcess
+from benchmarks.result import Result
+from dicom_node.association.recovery import index_unlisted
+from dicom_node.headers import read_instance_facts
+from dicom_node.index import Index, open_database
+from dicom_node.settings import ScpSettings
+from dicom_node.spool import FileSpool
+
+OUR_AE = ScpSettings().ae_title
+SENDERS = 4
+SIZE_PX = 256
+OBJECT = ObjectSender(ct_image(size_px=SIZE_PX), maximum_pdu=16 * 1024)
+SPREAD_S = 0.05
+"""A kill comes at a random moment of such a time: before, within and after every step of an instance."""
+RETRY_S = 0.02
+ANSWER_S = 10.0
+PATIENCE_S = 120.0
+"""Without an acknowledgement for so long, something is broken."""
+FIRST_ACCEPTANCE_S = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """Counts of instances, after the last kill and one more start."""
+
+    kills: int
+    acknowledged: int
+    lost: int
+    """Acknowledged, and not there with the bytes that were sent, or not in the index."""
+    doubled: int
+    half_written: int
+    """There with other bytes than were sent, or set aside as damaged."""
+    first_acceptance_s: tuple[float, ...]
+    """From the start of each process to the A-ASSOCIATE-AC."""
+
+
+def measure(*, kills: int, objects: int) -> list[Result]:
+    """Print what happened, and return what is held to a goal."""
+    with tempfile.TemporaryDirectory(prefix="kills-") as folder:
+        outcome = kill_repeatedly(Path(folder) / "node", kills=kills, objects=objects)
+    slowest_s = max(outcome.first_acceptance_s)
+    click.echo("| kills | objects | acknowledged | lost | doubled | half-written | slowest first acceptance, s |")
+    click.echo("|---|---|---|---|---|---|---|")
+    counts = [kills, objects, outcome.acknowledged, outcome.lost, outcome.doubled, outcome.half_written]
+    click.echo(f"| {' | '.join(map(str, counts))} | {slowest_s:.1f} |")
+    detail = f"{kills} kills, {outcome.acknowledged} of {objects} acknowledged"
+    return [
+        Result(
+            name="kill -9: instances lost, doubled or half-written, or never acknowledged",
+            ratio=outcome.lost + outcome.doubled + outcome.half_written + objects - outcome.acknowledged,
+            goal=0,
+            unit="instances",
+            detail=detail,
+        ),
+        Result(
+            name="kill -9: slowest first acceptance", ratio=slowest_s, goal=FIRST_ACCEPTANCE_S, unit="s", detail=detail
+        ),
+    ]
+
+
+def kill_repeatedly(folder: Path, *, kills: int, objects: int) -> Outcome:
+    """Send ``objects`` into a process on ``folder`` that is killed so many times meanwhile."""
+    node = OurProcess(folder)
+    random_moment = random.Random(0)
+    senders = [_Sender(node.port, range(share, objects, SENDERS)) for share in range(SENDERS)]
+
+    def acknowledged() -> int:
+        return sum(len(sender.acknowledged) for sender in senders)
+
+    starts = [_first_acceptance_s(node)]
+    for sender in senders:
+        sender.start()
+    try:
+        for kill in range(1, kills + 1):
+            deadline = time.monotonic() + PATIENCE_S
+            while acknowledged() < objects * kill // (kills + 1) and time.monotonic() < deadline:
+                time.sleep(0.001)
+            time.sleep(random_moment.uniform(0, SPREAD_S))
+            node.end(kill=True)
+            starts.append(_first_acceptance_s(node))
+        for sender in senders:
+            sender.join(timeout=PATIENCE_S)
+    finally:
+        for sender in senders:
+            sender.finished.set()
+        node.end(kill=True)
+        for sender in senders:
+            sender.join()
+    whole, half_written = _kept(folder, objects)
+    return Outcome(
+        kills=kills,
+        acknowledged=acknowledged(),
+        lost=sum(whole[instance_uid(number)] == 0 for sender in senders for number in sender.acknowledged),
+        doubled=sum(count - 1 for count in whole.values() if count > 1),
+        half_written=half_written,
+        first_acceptance_s=tuple(starts),
+    )
+
+
+class _Sender(threading.Thread):
+    """Sends its objects until each is acknowledged."""
+
+    def __init__(self, port: int, numbers: range) -> None:
+        super().__init__()
+        self.acknowledged: set[int] = set()
+        self.finished = threading.Event()
+        self._port = port
+        self._numbers = numbers
+
+    def run(self) -> None:
+        while len(self.acknowledged) < len(self._numbers) and not self.finished.is_set():
+            try:
+                with RawAssociation(self._port, timeout_s=ANSWER_S) as peer:
+                    if peer.associate(called_ae=OUR_AE) == 2:
+                        self._send(peer)
+            except OSError:
+                time.sleep(RETRY_S)
+
+    def _send(self, peer: RawAssociation) -> None:
+        for number in self._numbers:
+            if number not in self.acknowledged:
+                peer.socket.sendall(OBJECT.message(number))
+                if peer.read_status() != 0:
+                    return
+                self.acknowledged.add(number)
+
+
+def _first_acceptance_s(node: OurProcess) -> float:
+    started = time.monotonic()
+    node.start()
+    with RawAssociation(node.port, timeout_s=ANSWER_S) as peer:
+        assert peer.associate(called_ae=OUR_AE) == 2
+        return time.monotonic() - started
+
+
+def _kept(folder: Path, objects: int) -> tuple[Counter[str], int]:
+    """After one more start: how often each instance lies there as it was sent and as its row says, and how many not."""
+    spool, index = FileSpool(folder / "spool"), Index(open_database(folder / "node.sqlite"))
+    spool.sweep()
+    index_unlisted(spool, index)
+    sent = {instance_uid(number): number for number in range(objects)}
+    whole: Counter[str] = Counter()
+    half_written = len(list(folder.rglob("*.damaged")))
+    for path in spool.paths():
+        stored, facts = spool.describe(path), read_instance_facts(path, whole=True)
+        row = index.find_instance(facts.sop_instance_uid)
+        digest = hashlib.sha256(OBJECT.encoded(sent[facts.sop_instance_uid])).hexdigest()
+        if row is not None and row.facts == facts and row.path == path and row.sha256 == stored.sha256 == digest:
+            whole[facts.sop_instance_uid] += 1
+        else:
+            half_written += 1
+    return whole, half_written

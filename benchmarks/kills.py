@@ -104,13 +104,13 @@ def kill_repeatedly(folder: Path, *, kills: int, objects: int) -> Outcome:
         node.end(kill=True)
         for sender in senders:
             sender.join()
-    whole, half_written = _kept(folder, objects)
+    kept = _kept(folder, objects)
     return Outcome(
         kills=kills,
         acknowledged=acknowledged(),
-        lost=sum(whole[instance_uid(number)] == 0 for sender in senders for number in sender.acknowledged),
-        doubled=sum(count - 1 for count in whole.values() if count > 1),
-        half_written=half_written,
+        lost=sum(instance_uid(number) not in kept.listed for sender in senders for number in sender.acknowledged),
+        doubled=sum(count - 1 for count in kept.copies.values()),
+        half_written=kept.half_written,
         first_acceptance_s=tuple(starts),
     )
 
@@ -151,20 +151,32 @@ def _first_acceptance_s(node: OurProcess) -> float:
         return time.monotonic() - started
 
 
-def _kept(folder: Path, objects: int) -> tuple[Counter[str], int]:
-    """After one more start: how often each instance lies there as it was sent and as its row says, and how many not."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Kept:
+    copies: Counter[str]
+    """How often the spool has each instance, as it was sent."""
+    listed: frozenset[str]
+    """Those of them that the index knows, as they are."""
+    half_written: int
+
+
+def _kept(folder: Path, objects: int) -> _Kept:
+    """What there is after one more start."""
     spool, index = FileSpool(folder / "spool"), Index(open_database(folder / "node.sqlite"))
     spool.sweep()
     index_unlisted(spool, index)
     sent = {instance_uid(number): number for number in range(objects)}
-    whole: Counter[str] = Counter()
+    copies: Counter[str] = Counter()
+    listed = set()
     half_written = len(list(folder.rglob("*.damaged")))
     for path in spool.paths():
         stored, facts = spool.describe(path), read_instance_facts(path, whole=True)
-        row = index.find_instance(facts.sop_instance_uid)
-        digest = hashlib.sha256(OBJECT.encoded(sent[facts.sop_instance_uid])).hexdigest()
-        if row is not None and row.facts == facts and row.path == path and row.sha256 == stored.sha256 == digest:
-            whole[facts.sop_instance_uid] += 1
-        else:
+        uid = facts.sop_instance_uid
+        if stored.sha256 != hashlib.sha256(OBJECT.encoded(sent[uid])).hexdigest():
             half_written += 1
-    return whole, half_written
+            continue
+        copies[uid] += 1
+        row = index.find_instance(uid)
+        if row is not None and (row.path, row.facts, row.sha256) == (path, facts, stored.sha256):
+            listed.add(uid)
+    return _Kept(copies=copies, listed=frozenset(listed), half_written=half_written)

@@ -19,10 +19,12 @@ DURABLE, UNSYNCED = "ours, durable", "ours, unsynced"
 DISCARDING = "nothing is stored"
 """What senders and network alone allow: ``discarding_server``."""
 SERVERS = (STORESCP, UNSYNCED, DURABLE, ORTHANC_SYNCED, ORTHANC, PYNETDICOM, DISCARDING)
+ORTHANC_THREADS = 16
+"""Of Orthanc, for associations: with its default of 4, more associations than that wait for each other."""
 MOST_ASSOCIATIONS = {
-    ORTHANC: 16,  # stops accepting at some 26
-    ORTHANC_SYNCED: 16,
-    PYNETDICOM: 10,  # rejects the eleventh, and has no option for it
+    ORTHANC: ORTHANC_THREADS,  # stops accepting at some 26; with 64 threads it sometimes rejects one of 64
+    ORTHANC_SYNCED: ORTHANC_THREADS,
+    PYNETDICOM: 10,  # rejects the eleventh, and has no option for that
 }
 """Of those that do not take 64."""
 PEER_PDU_BYTES = 131072
@@ -46,7 +48,7 @@ def serving(name: str, *, maximum_pdu: int | None = None) -> Iterator[Server]:
     with tempfile.TemporaryDirectory(prefix="receiving-", ignore_cleanup_errors=True) as scratch:
         folder = Path(scratch)
         if name in (ORTHANC, ORTHANC_SYNCED):
-            settings = {"SyncStorageArea": name == ORTHANC_SYNCED, "DicomThreadsCount": 4}
+            settings = {"SyncStorageArea": name == ORTHANC_SYNCED, "DicomThreadsCount": ORTHANC_THREADS}
             with OrthancServer(folder, settings=settings) as orthanc:
                 yield Server(port=orthanc.dicom_port, called_ae="ORTHANC", process=orthanc.process_id)
             return

@@ -4,7 +4,6 @@ Owns which attributes the node's decisions need and where each class of object k
 becomes ``None`` or empty; only an instance without valid UIDs, or without a readable structure, is refused.
 """
 
-from pathlib import Path
 from typing import cast
 
 from pydicom.uid import (
@@ -18,7 +17,7 @@ from dicom_node.headers.elements import Element, ElementWalk, Encoded, Malformed
 from dicom_node.headers.part10 import EncodedDataSet, data_set_from_wire, open_part10
 from dicom_node.headers.pixel_size import PIXEL_SIZE_TAGS, check_pixel_size
 from dicom_node.headers.values import Values, text_encoding
-from dicom_node.records import FrameGeometry, InstanceFacts
+from dicom_node.records import FrameGeometry, InstanceFacts, Part10File
 
 MAXIMUM_FRAMES = 10_000
 """Of one multi-frame image: twice the longest CT acquisition we know of (spectral, cardiac)."""
@@ -74,12 +73,12 @@ _GEOMETRY_GROUPS = frozenset({_PLANE_POSITION, _PLANE_ORIENTATION, _PIXEL_MEASUR
 _GROUPS = _GEOMETRY_GROUPS | {_CT_RECONSTRUCTION, _FRAME_ANATOMY}
 
 
-def read_instance_facts(path: Path, *, whole: bool = False) -> InstanceFacts:
+def read_instance_facts(file: Part10File, *, whole: bool = False) -> InstanceFacts:
     """The facts of a Part 10 file; its pixel data is not touched, unless the ``whole`` file has to be sound.
 
     Raises ``InstanceRefused`` for what is no readable DICOM instance, ``OSError`` where the file cannot be opened.
     """
-    with open_part10(path) as data_set:
+    with open_part10(file) as data_set:
         return _facts(data_set, to_end=whole)
 
 

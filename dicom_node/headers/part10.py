@@ -4,12 +4,12 @@ Owns which encoding a transfer syntax means (PS3.5 annex A), and the bound on wh
 """
 
 import mmap
+import os
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
-from pathlib import Path
 
 from pydicom.uid import (
     UID,
@@ -22,6 +22,7 @@ from dicom_node.errors import InstanceRefused, StoreStatus
 from dicom_node.headers.elements import Element, ElementWalk, Encoded, Encoding
 from dicom_node.headers.file_meta import read_file_meta
 from dicom_node.headers.values import is_valid_uid
+from dicom_node.records import Part10File
 
 MAXIMUM_INFLATED_BYTES = 64 * 1024 * 1024
 """Of a deflated data set: any report or single slice, 120 frames of 512². Deflate packs 1000:1, so without a cap a
@@ -53,15 +54,19 @@ class EncodedDataSet:
 
 
 @contextmanager
-def open_part10(path: Path) -> Iterator[EncodedDataSet]:
-    """The data set of a Part 10 file, mapped, not read.
+def open_part10(file: Part10File) -> Iterator[EncodedDataSet]:
+    """The data set of a Part 10 file, mapped, not read; positions count from the start of the Part 10 file.
 
     Raises ``InstanceRefused`` where it is no such file, ``OSError`` where it cannot be opened.
     """
-    with path.open("rb") as file:
-        if file.seek(0, 2) == 0:
+    with file.path.open("rb") as opened:
+        there = max(opened.seek(0, os.SEEK_END) - file.start, 0)
+        size = there if file.size_bytes is None else file.size_bytes
+        if size == 0:
             raise InstanceRefused(StoreStatus.CANNOT_UNDERSTAND, "not a DICOM file: empty")
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+        if size > there:
+            raise InstanceRefused(StoreStatus.CANNOT_UNDERSTAND, "cut off: its end is missing")
+        with mmap.mmap(opened.fileno(), size, access=mmap.ACCESS_READ, offset=file.start) as mapped:
             meta = read_file_meta(mapped)
             yield _data_set(mapped, meta.start, meta.transfer_syntax_uid)
 

@@ -14,7 +14,7 @@ from dicom_node.association.claims import Claims
 from dicom_node.association.ledger import InstanceIndex, Ledger
 from dicom_node.association.requests import Offer, ReceivedInstance
 from dicom_node.errors import InstanceRefused, StoreStatus
-from dicom_node.headers import facts_from_data_set, is_valid_uid
+from dicom_node.headers import facts_from_data_set, facts_from_start, is_valid_uid
 from dicom_node.index import Arrival
 from dicom_node.records import InstanceFacts, Stored, StoredInstance
 from dicom_node.spool import Spool, SpoolWriter
@@ -89,8 +89,11 @@ class Incoming:
 
     def check(self) -> InstanceFacts:
         """Scan the whole data set. Raises ``InstanceRefused``."""
-        with self._writer.mapped() as (mapped, start):
-            facts = facts_from_data_set(mapped, self._offer.transfer_syntax_uid, start=start)
+        syntax = self._offer.transfer_syntax_uid
+        facts = facts_from_start(self._writer.first_bytes, self._writer.size_bytes, syntax)
+        if facts is None:
+            with self._writer.mapped() as (mapped, start):
+                facts = facts_from_data_set(mapped, syntax, start=start)
         if facts.sop_class_uid != self._offer.sop_class_uid:
             raise InstanceRefused(StoreStatus.MISMATCH, "SOP class of data set and command differ")
         if facts.sop_instance_uid != self._offer.sop_instance_uid:

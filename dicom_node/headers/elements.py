@@ -106,6 +106,8 @@ def _plain_heads(_wanted: frozenset[int]) -> dict[bytes, tuple[int, int | None, 
 
 def _plain_head(code: bytes, wanted: frozenset[int]) -> tuple[int, int | None, str] | None:
     """Size with its value, tag (``None`` unless wanted) and VR of a plain element; ``None`` where it is none."""
+    if len(code) < _PLAIN_HEAD.size:
+        return None
     group, number, vr_code, length = _PLAIN_HEAD.unpack(code)
     vr = _SHORT_VR_NAMES.get(vr_code)
     if vr is None or group == 0xFFFE:

@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from io import BytesIO
 
 from pydicom.uid import (
@@ -37,10 +38,12 @@ MAXIMUM_PADDING_BYTES = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncodedDataSet:
-    """A data set as bytes: ``encoded[start:]``. Inflated already where the transfer syntax is deflated."""
+    """A data set as bytes: ``encoded[start:stop]``. Inflated already where the transfer syntax is deflated."""
 
     encoded: Encoded
     start: int
+    stop: int
+    """May lie behind the bytes that are at hand (``data_set_from_start``)."""
     encoding: Encoding
     transfer_syntax_uid: str
 
@@ -50,7 +53,7 @@ class EncodedDataSet:
 
     def find(self, walk: ElementWalk, wanted: frozenset[int], *, to_end: bool = False) -> dict[int, Element]:
         """The wanted top-level elements. Raises ``MalformedDataSet``."""
-        return walk.find(wanted, self.start, len(self.encoded), to_end=to_end)
+        return walk.find(wanted, self.start, self.stop, to_end=to_end)
 
 
 @contextmanager
@@ -76,16 +79,39 @@ def data_set_from_wire(encoded: Encoded, transfer_syntax_uid: str, *, start: int
     return _data_set(encoded, start, transfer_syntax_uid)
 
 
+def data_set_from_start(first: bytes, size_bytes: int, transfer_syntax_uid: str) -> EncodedDataSet | None:
+    """The data set of that size that begins with ``first``; ``None`` where it has to be seen whole (it is deflated).
+
+    Who walks it looks out for ``struct.error``: the walk went behind ``first``. Raises ``InstanceRefused``.
+    """
+    if transfer_syntax_uid == DeflatedExplicitVRLittleEndian:
+        return None
+    return EncodedDataSet(
+        encoded=first,
+        start=0,
+        stop=size_bytes,
+        encoding=_encoding(transfer_syntax_uid),
+        transfer_syntax_uid=transfer_syntax_uid,
+    )
+
+
 def _data_set(encoded: Encoded, start: int, transfer_syntax_uid: str) -> EncodedDataSet:
-    if not is_valid_uid(transfer_syntax_uid) or not UID(transfer_syntax_uid).is_transfer_syntax:
-        raise InstanceRefused(StoreStatus.CANNOT_UNDERSTAND, "transfer syntax missing or not known")
+    encoding = _encoding(transfer_syntax_uid)
     if transfer_syntax_uid == DeflatedExplicitVRLittleEndian:
         encoded, start = _inflated(encoded, start), 0
-    encoding = Encoding(
+    return EncodedDataSet(
+        encoded=encoded, start=start, stop=len(encoded), encoding=encoding, transfer_syntax_uid=transfer_syntax_uid
+    )
+
+
+@lru_cache(64)
+def _encoding(transfer_syntax_uid: str) -> Encoding:
+    if not is_valid_uid(transfer_syntax_uid) or not UID(transfer_syntax_uid).is_transfer_syntax:
+        raise InstanceRefused(StoreStatus.CANNOT_UNDERSTAND, "transfer syntax missing or not known")
+    return Encoding(
         explicit_vr=transfer_syntax_uid != ImplicitVRLittleEndian,
         little_endian=transfer_syntax_uid != ExplicitVRBigEndian,
     )
-    return EncodedDataSet(encoded=encoded, start=start, encoding=encoding, transfer_syntax_uid=transfer_syntax_uid)
 
 
 def _inflated(encoded: Encoded, start: int) -> bytes:

@@ -29,6 +29,11 @@ class SpoolWriter(Protocol):
         ...
 
     @property
+    def first_bytes(self) -> bytes:
+        """Of the data set, as far as the writer still has them at hand."""
+        ...
+
+    @property
     def digest(self) -> str:
         """Of what has been written (see ``Stored``)."""
         ...

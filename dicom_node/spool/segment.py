@@ -26,6 +26,8 @@ ALIGNMENT = mmap.ALLOCATIONGRANULARITY
 """Records begin at multiples of it, so that each can be mapped by itself. The gap before takes no room on the disk."""
 ROOM_CHECK_BYTES = 64 * 1024 * 1024
 """Free space is looked at again whenever that much more of an instance has come."""
+FIRST_BYTES = 16 * 1024
+"""Kept in memory while an instance arrives: the whole of an image but its pixels, nearly always."""
 COMPARE_BYTES = 1024 * 1024
 _FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT)
 
@@ -66,6 +68,7 @@ class RecordWriter:
         self._data_set_start = PREAMBLE_BYTES + len(meta)
         self._position = self._start + self._data_set_start
         self._digest = xxhash.xxh3_128()
+        self._first = bytearray()
         self._check_room_at = self._position + ROOM_CHECK_BYTES
         self._open = True
 
@@ -73,6 +76,11 @@ class RecordWriter:
     def size_bytes(self) -> int:
         """See ``SpoolWriter``."""
         return self._position - self._start - self._data_set_start
+
+    @property
+    def first_bytes(self) -> bytes:
+        """See ``SpoolWriter``."""
+        return bytes(self._first)
 
     @property
     def digest(self) -> str:
@@ -83,6 +91,8 @@ class RecordWriter:
         """See ``SpoolWriter``."""
         for piece in pieces:
             self._digest.update(piece)
+            if len(self._first) < FIRST_BYTES:
+                self._first += piece[: FIRST_BYTES - len(self._first)]
         with _full_disk_told():
             self._position += _write_all(self._segment.descriptor, pieces, self._position)
         if self._position >= self._check_room_at:

@@ -5,7 +5,6 @@ anybody is told of it. A power cut may leave a head whose data set never reached
 told of either, and their senders bring them again.
 """
 
-import mmap
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +16,7 @@ from dicom_node.errors import StorageCorrupt
 from dicom_node.records import Part10File, Stored
 from dicom_node.spool.base import Found
 from dicom_node.spool.part10 import PREAMBLE_BYTES
-from dicom_node.spool.record_head import RecordHead, decode_head, mark
+from dicom_node.spool.record_head import RecordHead, decode_head
 from dicom_node.spool.segment import ALIGNMENT
 
 log = structlog.get_logger(__name__)
@@ -38,7 +37,7 @@ def found_in(path: Path, identity: bytes, *, start: int, mend: bool) -> Iterator
         return
     try:
         size = os.fstat(descriptor).st_size
-        position = end = start
+        position = end = _aligned(start)
         synchronised = False
         while (place := _next_record(descriptor, identity, position, size)) is not None:
             position, head = place
@@ -77,18 +76,10 @@ def described(file: Part10File, identity: bytes) -> Stored:
 
 def _next_record(descriptor: int, identity: bytes, position: int, size: int) -> tuple[int, RecordHead] | None:
     """The first record at or behind ``position``; nearly always there."""
-    if position >= size:
-        return None
-    if (head := _head_at(descriptor, identity, position, size)) is not None:
-        return position, head
-    with mmap.mmap(descriptor, size, access=mmap.ACCESS_READ) as mapped:
-        marked = mark(identity)
-        candidate = mapped.find(marked, position)
-        while candidate >= 0:
-            head = _head_at(descriptor, identity, candidate, size)
-            if head is not None and candidate % ALIGNMENT == 0:
-                return candidate, head
-            candidate = mapped.find(marked, candidate + 1)
+    # Read, not mapped: another process may be discarding what it wrote there, and a mapped page that is gone kills.
+    for candidate in range(position, size, ALIGNMENT):
+        if (head := _head_at(descriptor, identity, candidate, size)) is not None:
+            return candidate, head
     return None
 
 

@@ -30,6 +30,7 @@ from dicom_node.index import CommitmentTable, Index, JobTable, Overview, open_da
 from dicom_node.routing import load_rules
 from dicom_node.settings import EngineSettings, NodeSettings, ScpSettings
 from dicom_node.spool import SegmentSpool
+from dicom_node.spool.extraction import extract
 from dicom_node.spool.occupancy import Occupancy
 from dicom_node.tls import CertificateWatch, server_context
 from dicom_node.web.api import create_api
@@ -304,6 +305,25 @@ def receive(settings: NodeSettings, folder: Path) -> Iterator[FileOutcome]:
     finally:
         intake.close()
         occupancy.close()
+
+
+def extract_study(settings: NodeSettings, study_uid: str, folder: Path) -> Iterator[FileOutcome]:
+    """Write the received instances of a study as Part 10 files into ``folder``, whether or not a node is running.
+
+    Raises ``StorageCorrupt`` where none ever ran, ``OSError`` where the folder cannot be written to.
+    """
+    index = Index(open_database(_existing_database(settings)))
+    spool = SegmentSpool(settings.data_dir.resolve() / SPOOL)
+    folder.mkdir(parents=True, exist_ok=True)
+    for instance in index.instances_of_study(study_uid):
+        target = folder / f"{instance.facts.sop_instance_uid}.dcm"
+        try:
+            intact = spool.describe(instance.file).digest == instance.digest
+        except (OSError, StorageCorrupt):
+            intact = False
+        if intact:
+            extract(instance.file, target)
+        yield FileOutcome(path=target, refusal="" if intact else "damaged, or gone, in the spool")
 
 
 def _open_spool(settings: NodeSettings) -> tuple[SegmentSpool, Occupancy]:

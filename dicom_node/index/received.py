@@ -165,6 +165,12 @@ class Index:
             add_history(connection, progress.study_uid, now, "complete", reason)
         return job_id
 
+    def instances_of_study(self, study_uid: str) -> tuple[StoredInstance, ...]:
+        """Everything that was received of it, our own results too where a PACS sent them back."""
+        query = instances.select().where(instances.c.study_uid == study_uid).order_by(instances.c.sop_instance_uid)
+        with self._engine.connect() as connection:
+            return tuple(_stored(row) for row in connection.execute(query))
+
     def series_of_study(self, study_uid: str, *, generation: int) -> tuple[Series, ...]:
         """All instances that had arrived when ``generation`` was complete, by series; our own results left out."""
         query = (

@@ -97,7 +97,8 @@ def test_real_images_say_the_same(shared_data: Path) -> None:
 CHANGES = {
     "SOPInstanceUID": "1.2.3.4", "InstanceNumber": 8, "ImagePositionPatient": [1, 2, 3], "SeriesInstanceUID": "1.2.9",
     "StudyInstanceUID": "1.2.8", "SOPClassUID": "1.2.840.10008.5.1.4.1.1.7",
-    "ImageOrientationPatient": [0, 1, 0, 1, 0, 0],    "PixelSpacing": [2, 3], "RescaleSlope": 2, "RescaleIntercept": 5, "SliceThickness": 9, "Modality": "MR",
+    "ImageOrientationPatient": [0, 1, 0, 1, 0, 0],
+    "PixelSpacing": [2, 3], "RescaleSlope": 2, "RescaleIntercept": 5, "SliceThickness": 9, "Modality": "MR",
     "ImageType": ["DERIVED"], "SeriesDescription": "another", "ConvolutionKernel": "x", "BodyPartExamined": "HEAD",
     "ContrastBolusAgent": "yes", "GantryDetectorTilt": 12, "SeriesNumber": 44, "FrameOfReferenceUID": "1.2.7",
     "BurnedInAnnotation": "YES", "Rows": 2, "BitsAllocated": 8, "SamplesPerPixel": 3, "NumberOfFrames": 50,

@@ -93,8 +93,12 @@ class RecordWriter:
             self._digest.update(piece)
             if len(self._first) < FIRST_BYTES:
                 self._first += piece[: FIRST_BYTES - len(self._first)]
-        with _full_disk_told():
-            self._position += _write_all(self._segment.descriptor, pieces, self._position)
+        try:
+            with _full_disk_told():
+                self._position += _write_all(self._segment.descriptor, pieces, self._position)
+        except OSError:
+            self._segment.spoiled = True
+            raise
         if self._position >= self._check_room_at:
             self._check_room_at = self._position + ROOM_CHECK_BYTES
             self._require_room()

@@ -4,7 +4,6 @@ As modalities do, senders send again what was not acknowledged. Kills are spread
 that each one hits senders at work. The test suite runs a short version (``tests/dimse/test_durability.py``).
 """
 
-import hashlib
 import random
 import tempfile
 import threading
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import click
+from xxhash import xxh3_128_hexdigest
 
 from benchmarks.raw_sender import ObjectSender, RawAssociation, ct_image, instance_uid
 from benchmarks.receiving.our_process import OurProcess
@@ -22,7 +22,7 @@ from dicom_node.association.recovery import index_unlisted
 from dicom_node.headers import read_instance_facts
 from dicom_node.index import Index, open_database
 from dicom_node.settings import ScpSettings
-from dicom_node.spool import FileSpool
+from dicom_node.spool import SegmentSpool
 
 OUR_AE = ScpSettings().ae_title
 SENDERS = 4
@@ -47,7 +47,7 @@ class Outcome:
     """Acknowledged, and not there with the bytes that were sent, or not in the index."""
     doubled: int
     half_written: int
-    """There with other bytes than were sent, or set aside as damaged."""
+    """There with other bytes than were sent."""
     first_acceptance_s: tuple[float, ...]
     """From the start of each process to the A-ASSOCIATE-AC."""
 
@@ -162,21 +162,20 @@ class _Kept:
 
 def _kept(folder: Path, objects: int) -> _Kept:
     """What there is after one more start."""
-    spool, index = FileSpool(folder / "spool"), Index(open_database(folder / "node.sqlite"))
-    spool.sweep()
-    index_unlisted(spool, index)
+    spool, index = SegmentSpool(folder / "spool"), Index(open_database(folder / "node.sqlite"))
+    index_unlisted(spool, index, alone=True)
     sent = {instance_uid(number): number for number in range(objects)}
     copies: Counter[str] = Counter()
     listed = set()
-    half_written = len(list(folder.rglob("*.damaged")))
-    for path in spool.paths():
-        stored, facts = spool.describe(path), read_instance_facts(path, whole=True)
+    half_written = 0
+    for found in spool.unlisted({}, alone=True):
+        stored, facts = found.stored, read_instance_facts(found.stored.file, whole=True)
         uid = facts.sop_instance_uid
-        if stored.sha256 != hashlib.sha256(OBJECT.encoded(sent[uid])).hexdigest():
+        if spool.describe(stored.file).digest != xxh3_128_hexdigest(OBJECT.encoded(sent[uid])):
             half_written += 1
             continue
         copies[uid] += 1
         row = index.find_instance(uid)
-        if row is not None and (row.path, row.facts, row.sha256) == (path, facts, stored.sha256):
+        if row is not None and (row.file, row.facts, row.digest) == (stored.file, facts, stored.digest):
             listed.add(uid)
     return _Kept(copies=copies, listed=frozenset(listed), half_written=half_written)

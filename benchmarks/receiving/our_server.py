@@ -14,7 +14,8 @@ from dicom_node.association.recovery import index_unlisted
 from dicom_node.index import Index, open_database
 from dicom_node.logs import configure_logging
 from dicom_node.settings import ScpSettings
-from dicom_node.spool import FileSpool
+from dicom_node.spool import SegmentSpool
+from dicom_node.spool.occupancy import Occupancy
 
 DEFAULT = ScpSettings()
 
@@ -27,10 +28,11 @@ DEFAULT = ScpSettings()
 def serve(folder: Path, port: int, unsynced: bool, maximum_pdu: int) -> None:
     """The whole way of an instance: checks, spool, digest, index row."""
     configure_logging("error")
-    spool = FileSpool(folder / "spool", synchronise=not unsynced)
+    spool = SegmentSpool(folder / "spool", synchronise=not unsynced)
     index = Index(open_database(folder / "node.sqlite"))
-    spool.sweep()
-    index_unlisted(spool, index)
+    occupancy = Occupancy(folder / "spool")
+    with occupancy.alone() as alone:
+        index_unlisted(spool, index, alone=alone)
     intake = Intake(spool, index)
     scp = StorageScp(ScpSettings(bind="127.0.0.1", port=port, maximum_pdu_bytes=maximum_pdu), intake)
     scp.start()
@@ -39,6 +41,7 @@ def serve(folder: Path, port: int, unsynced: bool, maximum_pdu: int) -> None:
     sys.stdin.read()
     scp.stop()
     intake.close()
+    occupancy.close()
 
 
 if __name__ == "__main__":

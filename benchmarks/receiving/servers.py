@@ -6,12 +6,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.raw_sender import RawAssociation
 from dicom_node.demonstration.orthanc import OrthancServer, free_port
+from dicom_node.errors import PeerUnavailable
 
 STORESCP, PYNETDICOM = "dcmtk storescp", "pynetdicom storescp"
 ORTHANC_SYNCED, ORTHANC = "Orthanc, synced", "Orthanc, unsynced"
@@ -89,13 +90,11 @@ def _command(name: str, folder: Path, port: int, maximum_pdu: int | None) -> lis
 
 def _wait_until_answering(port: int) -> None:
     deadline = time.monotonic() + START_S
-    while True:
-        try:
-            with RawAssociation(port) as association:
-                assert association.associate(called_ae="DICOMNODE") == 2
+    while time.monotonic() < deadline:
+        with suppress(OSError), RawAssociation(port) as association:
+            # Where nobody listens yet, a connection may find itself: its own port is any that is free.
+            if association.associate(called_ae="DICOMNODE") == 2:
                 association.release()
                 return
-        except OSError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.05)
+        time.sleep(0.05)
+    raise PeerUnavailable(f"nobody answers on port {port}")

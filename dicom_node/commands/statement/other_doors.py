@@ -3,7 +3,7 @@
 from dicom_node.commands.statement.markdown import bullets, section, subsection, table
 from dicom_node.commands.statement.settings_table import settings_table
 from dicom_node.settings import StowSettings
-from dicom_node.web import store_response, stow
+from dicom_node.web import body, store_response, stow
 
 
 def other_doors() -> str:
@@ -40,9 +40,17 @@ def _http_statuses() -> list[list[str]]:
         ["400", "no multipart message, one that is cut off, or no valid Study Instance UID in the address"],
         ["401", "the token is missing or wrong"],
         ["406", f"the sender does not accept {store_response.MEDIA_TYPE}"],
-        ["408", f"silent for {stow.SILENCE_S:g} s, or longer than {stow.LONGEST_S:g} s"],
+        [
+            "408",
+            f"less than {body.SLOWEST_BYTES // 1024} KiB in {body.PERIOD_S:g} s, or longer than {body.LONGEST_S:g} s; "
+            f"with all places taken, the sender that is late by the most goes after {stow.GIVE_WAY_S:g} s",
+        ],
         ["409", "none is stored; the answer says why"],
         ["413", "longer than `maximum_request_mb`, or more parts than `maximum_parts`"],
         ["415", "another media type"],
-        ["503", f"the disk is full, or too many requests at once; with Retry-After {stow.RETRY_AFTER_S} s"],
+        [
+            "503",
+            f"the disk is full (Retry-After {stow.RETRY_AFTER_S} s), or too many requests at once "
+            f"({stow.RETRY_SOON_S} s)",
+        ],
     ]

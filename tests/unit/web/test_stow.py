@@ -4,106 +4,20 @@ import http.client
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from fastapi import FastAPI
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import CTImageStorage
 
-from dicom_node.association import AssociationEvent, EventKind, Intake
-from dicom_node.index import Index, open_database
-from dicom_node.settings import StowSettings, WebSettings
-from dicom_node.spool import FileSpool
-from dicom_node.web.server import WebServer
-from dicom_node.web.stow import create_stow
+from dicom_node.association import AssociationEvent, EventKind
 from tests.synthetic_ct import SERIES_UID, STUDY_UID, axial_series
-
-TOKEN = "0123456789abcdef" * 4  # not random: test names hold it, and parallel runs compare them
-BOUNDARY = "a boundary"
-CONTENT_TYPE = f'multipart/related; type="application/dicom"; boundary="{BOUNDARY}"'
-PART = b"Content-Type: application/dicom\r\n\r\n"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Stow:
-    """A web port that stores, and what it stores into."""
-
-    client: httpx.Client
-    port: int
-    spool: FileSpool
-    index: Index
-    intake: Intake
-
-    def post(self, body: bytes, *, study_uid: str = "", **headers: str) -> httpx.Response:
-        path = f"/dicom-web/studies/{study_uid}" if study_uid else "/dicom-web/studies"
-        return self.client.post(path, content=body, headers={"Content-Type": CONTENT_TYPE, **headers})
-
-    def held(self) -> int:
-        return len(list(self.spool.paths()))
-
-
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[..., Stow]]:
-    running: list[tuple[WebServer, httpx.Client, Intake]] = []
-
-    def start_stow(*, minimum_free_bytes: int = 0, told: list[AssociationEvent] | None = None, **settings: int) -> Stow:
-        events: list[AssociationEvent] = [] if told is None else told
-        (tmp_path / "token").write_text(TOKEN + "\n")
-        spool = FileSpool(tmp_path / "spool", minimum_free_bytes=minimum_free_bytes)
-        index = Index(open_database(tmp_path / "node.sqlite"))
-        application = FastAPI()
-        stow_settings = StowSettings.model_validate({"token_file": tmp_path / "token", **settings})
-        intake = Intake(spool, index)
-        application.include_router(create_stow(stow_settings, intake, audit=events.append))
-        server = WebServer(application, WebSettings(port=0))
-        server.start()
-        client = httpx.Client(
-            base_url=f"http://127.0.0.1:{server.port}", headers={"Authorization": f"Bearer {TOKEN}"}, timeout=30
-        )
-        running.append((server, client, intake))
-        return Stow(client=client, port=server.port, spool=spool, index=index, intake=intake)
-
-    yield start_stow
-    for server, client, intake in running:
-        client.close()
-        server.stop()
-        intake.close()
-
-
-@pytest.fixture
-def stow(start: Callable[..., Stow]) -> Stow:
-    return start()
-
-
-def file_of(image: Dataset, **meta: str) -> bytes:
-    image.file_meta.MediaStorageSOPClassUID = image.SOPClassUID
-    image.file_meta.MediaStorageSOPInstanceUID = image.SOPInstanceUID
-    buffer = BytesIO()
-    image.save_as(buffer, enforce_file_format=True)
-    if not meta:
-        return buffer.getvalue()
-    image = dcmread(BytesIO(buffer.getvalue()))
-    for keyword, value in meta.items():
-        setattr(image.file_meta, keyword, value)
-    changed = BytesIO()
-    image.save_as(changed, enforce_file_format=False)
-    return changed.getvalue()
-
-
-def body(*files: bytes, head: bytes = PART) -> bytes:
-    delimiter = b"--" + BOUNDARY.encode()
-    return b"".join(delimiter + b"\r\n" + head + file + b"\r\n" for file in files) + delimiter + b"--\r\n"
-
-
-def images(count: int) -> list[bytes]:
-    return [file_of(image) for image in axial_series(count)]
+from tests.unit.web.stow_port import BOUNDARY, CONTENT_TYPE, PART, TOKEN, Stow, body, file_of, images
 
 
 def references(answer: httpx.Response, sequence: str) -> list[tuple[str, int | None]]:

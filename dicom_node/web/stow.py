@@ -1,7 +1,7 @@
 """STOW-RS (PS3.18 section 10.5): instances by HTTP into the same spool, by the same checks, for whoever has the token.
 
 Owns the HTTP side: who may, which media types, how many at once, and the status of the whole answer.
-XML is neither read nor written. What ``stow_upload`` has stored stays stored, whatever becomes of the request.
+No XML is read. What ``stow_upload`` has stored stays stored, whatever becomes of the request.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from typing import Final
 
 import structlog
 from fastapi import APIRouter, Request
-from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from fastapi.responses import PlainTextResponse, Response
 from starlette.requests import ClientDisconnect
 
 from dicom_node.association import AssociationEvent, EventKind, Intake
@@ -23,9 +23,10 @@ from dicom_node.association.file_intake import ArrivingFile
 from dicom_node.errors import SettingsError
 from dicom_node.headers import is_valid_uid
 from dicom_node.settings import StowSettings
+from dicom_node.web.acceptance import chosen
 from dicom_node.web.body import ArrivingBody
 from dicom_node.web.multipart_related import MalformedMultipart, TooManyParts, media_type
-from dicom_node.web.store_response import MEDIA_TYPE
+from dicom_node.web.store_response import MEDIA_TYPES
 from dicom_node.web.stow_upload import BYTES_PER_MB, DiskFull, RequestTooLarge, Upload
 
 log = structlog.get_logger(__name__)
@@ -50,7 +51,6 @@ HEADERS: Final = MappingProxyType(
         503: {"Retry-After": str(RETRY_AFTER_S)},
     }
 )
-ACCEPTABLE: Final = frozenset({MEDIA_TYPE, "application/json", "application/*", "*/*"})
 
 
 def read_token(path: Path) -> bytes:
@@ -131,9 +131,10 @@ class _Door:
         known = hmac.compare_digest(token.strip().encode("latin-1"), self._token)
         if scheme.lower() != "bearer" or not known:
             raise _Refusal(401, "a bearer token is needed")
-        accepted = {media_type(one)[0] for one in request.headers.get("accept", "*/*").split(",")}
-        if not accepted & ACCEPTABLE:
-            raise _Refusal(406, f"the answer is {MEDIA_TYPE} alone")
+        # Several headers of one name are one list (RFC 9110 section 5.3).
+        answer_type = chosen(",".join(request.headers.getlist("accept")), MEDIA_TYPES)
+        if answer_type is None:
+            raise _Refusal(406, f"the answer is {' or '.join(MEDIA_TYPES)}")
         content_type, parameter = media_type(request.headers.get("content-type", ""))
         if content_type != "multipart/related" or parameter("type").lower() not in ("application/dicom", ""):
             raise _Refusal(415, 'only multipart/related; type="application/dicom" is taken')
@@ -142,15 +143,16 @@ class _Door:
         length = request.headers.get("content-length", "")
         if length.isdigit() and int(length) > self._settings.maximum_request_mb * BYTES_PER_MB:
             raise _Refusal(413, f"the request is longer than {self._settings.maximum_request_mb} MiB")
-        self._require_place()
 
         def arrive() -> ArrivingFile:
             return ArrivingFile(self._intake, source=SOURCE, study_uid=study_uid)
 
         try:
-            return Upload(parameter("boundary"), self._settings, arrive=arrive, peer=peer)
+            upload = Upload(parameter("boundary"), self._settings, arrive=arrive, peer=peer, answer_type=answer_type)
         except MalformedMultipart as error:
             raise _Refusal(400, str(error)) from error
+        self._require_place()
+        return upload
 
     def _require_place(self) -> None:
         """Where all are taken, a sender that has stalled must not keep one from a sender that has something."""
@@ -193,9 +195,8 @@ class _Door:
         )
         if not response.stored and not response.refused:
             return _plain(status, reason, HEADERS.get(status, {}))
-        return JSONResponse(
-            response.document(), status_code=status, headers=HEADERS.get(status, {}), media_type=MEDIA_TYPE
-        )
+        headers = HEADERS.get(status, {})
+        return Response(response.document(), status_code=status, headers=headers, media_type=response.media_type)
 
 
 async def _read(blocks: AsyncIterator[bytes], upload: Upload) -> tuple[int, str]:

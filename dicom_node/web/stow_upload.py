@@ -15,7 +15,7 @@ from dicom_node.errors import InstanceRefused, ResourceExhausted, StoreStatus
 from dicom_node.records import SopReference
 from dicom_node.settings import StowSettings
 from dicom_node.web.multipart_related import RelatedParts
-from dicom_node.web.store_response import StoreResponse
+from dicom_node.web.store_response import JSON_TYPE, StoreResponse
 
 log = structlog.get_logger(__name__)
 
@@ -35,8 +35,16 @@ class DiskFull(Exception):
 class Upload:
     """Implements ``PartReceiver``. ``arrive`` makes what takes the next file."""
 
-    def __init__(self, boundary: str, settings: StowSettings, *, arrive: Callable[[], ArrivingFile], peer: str) -> None:
-        self.response = StoreResponse()
+    def __init__(
+        self,
+        boundary: str,
+        settings: StowSettings,
+        *,
+        arrive: Callable[[], ArrivingFile],
+        peer: str,
+        answer_type: str = JSON_TYPE,
+    ) -> None:
+        self.response = StoreResponse(media_type=answer_type)
         self.studies: dict[str, Counter[str]] = {}
         """Of each study, how many instances of which SOP class are durable."""
         self.size_bytes = 0

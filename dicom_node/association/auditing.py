@@ -1,11 +1,12 @@
-"""What the audit trail is told of associations: who was turned away, and what came of which study (PS3.15 A.5.3)."""
+"""What the audit trail is told: who was turned away, what came of which study, what was imported (PS3.15 A.5.3)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from dicom_node.association.folder_intake import ImportedStudy
 from dicom_node.association.requests import AssociationEvent, EventKind
 from dicom_node.audit import AuditEvent, Node
-from dicom_node.audit.events import node_refused, received
+from dicom_node.audit.events import imported, node_refused, received
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,3 +27,19 @@ class AssociationAudit:
             self.record(
                 received(sender=peer, ae_title=self.ae_title, study_uid=study_uid, instances=instances, failure=failure)
             )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FolderAudit:
+    """Tells of each study that came from a folder."""
+
+    record: Callable[[AuditEvent], None]
+    ae_title: str
+    """Ours."""
+
+    def __call__(self, study: ImportedStudy) -> None:
+        """One message a study, also where only some of its files were taken."""
+        failure = f"{study.files - study.taken} of {study.files} files were not taken" if study.incomplete else ""
+        self.record(
+            imported(ae_title=self.ae_title, study_uid=study.study_uid, instances=study.instances, failure=failure)
+        )

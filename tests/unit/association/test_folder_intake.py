@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from dicom_node.association import Intake
-from dicom_node.association.folder_intake import receive_folder
+from dicom_node.association.folder_intake import ImportedStudy, receive_folder
 from dicom_node.index import Index, open_database
 from dicom_node.spool import FileSpool
-from tests.synthetic_ct import axial_series, write
+from tests.synthetic_ct import STUDY_UID, axial_series, write
 
 
 @pytest.fixture
@@ -37,3 +37,14 @@ def test_what_lies_in_the_way_of_one_file_stops_no_other(tmp_path: Path, spool: 
     assert refusals[:2] == ["", ""]
     assert refusals[2] == "cannot be stored (Is a directory)"
     assert "is damaged" in refusals[3]
+
+
+def test_an_import_that_is_given_up_tells_what_it_has_taken(tmp_path: Path, intake: Intake) -> None:
+    write(tmp_path / "files", axial_series(4))
+    told: list[ImportedStudy] = []
+    importing = receive_folder(tmp_path / "files", intake, told=told.append)
+    next(importing), next(importing)
+    assert told == []
+    importing.close()
+    (study,) = told
+    assert (study.study_uid, study.taken, study.files, study.incomplete) == (STUDY_UID, 2, 4, True)

@@ -2,6 +2,8 @@
 
 import base64
 import os
+import pwd
+import socket
 from collections.abc import Callable
 from datetime import UTC, datetime
 
@@ -66,6 +68,26 @@ def test_instances_received() -> None:
         assert coded(study, "ParticipantObjectIDTypeCode") == [("110180", "DCM", "Study Instance UID")]
         described = study.iterfind("ParticipantObjectDescription/SOPClass")
         assert {one.get("UID"): int(one.get("NumberOfInstances")) for one in described} == COUNTS
+
+
+@pytest.mark.parametrize(("failure", "outcome"), [("", "0"), ("1 of 302 files were not taken", "4")])
+def test_folder_imported(failure: str, outcome: str) -> None:
+    root = read(events.imported(ae_title="DICOMNODE", study_uid=STUDY, instances=COUNTS, failure=failure))
+    assert coded(root, "EventIdentification/EventID") == [("110107", "DCM", "Import")]
+    assert (root[0].get("EventActionCode"), root[0].get("EventOutcomeIndicator")) == ("C", outcome)
+    assert (root[0].findtext("EventOutcomeDescription") or "") == failure
+    person, process, media = root.iterfind("ActiveParticipant")
+    account, machine = pwd.getpwuid(os.getuid()).pw_name, socket.gethostname()
+    assert [(one.get("UserID"), one.get("UserIsRequestor")) for one in (person, process, media)] == [
+        (f"{account}@{machine}", "true"), (str(os.getpid()), "false"), (f"file://{machine}/", "false"),
+    ]  # fmt: skip
+    roles = [one.find("RoleIDCode").get("csd-code") for one in (person, process, media)]
+    assert roles == ["110152", "110152", "110155"]
+    assert coded(media, "MediaIdentifier/MediaType") == [("110037", "DCM", "URI")]
+    (study,) = root.iterfind("ParticipantObjectIdentification")
+    assert study.get("ParticipantObjectID") == STUDY
+    described = study.iterfind("ParticipantObjectDescription/SOPClass")
+    assert {one.get("UID"): int(one.get("NumberOfInstances")) for one in described} == COUNTS
 
 
 def test_results_sent() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import structlog
 
 from dicom_node.association import Intake, StorageScp
-from dicom_node.association.auditing import AssociationAudit
+from dicom_node.association.auditing import AssociationAudit, FolderAudit
 from dicom_node.association.folder_intake import FileOutcome, receive_folder
 from dicom_node.association.recovery import index_unlisted
 from dicom_node.audit import AuditFiles, AuditTrail, Sink, Syslog
@@ -301,11 +301,15 @@ def receive(settings: NodeSettings, folder: Path) -> Iterator[FileOutcome]:
     index = Index(open_database(_existing_database(settings)))
     spool, occupancy = _open_spool(settings)
     intake = Intake(spool, index)
+    audit = _open_audit(settings, settings.data_dir.resolve(), of_command=True)
+    audit.start()
     try:
-        yield from receive_folder(folder, intake)
+        told = FolderAudit(record=audit.record, ae_title=settings.scp.ae_title)
+        yield from receive_folder(folder, intake, told=told)
     finally:
         intake.close()
         occupancy.close()
+        audit.stop()
 
 
 def _open_spool(settings: NodeSettings) -> tuple[FileSpool, Occupancy]:
@@ -314,7 +318,7 @@ def _open_spool(settings: NodeSettings) -> tuple[FileSpool, Occupancy]:
     return spool, Occupancy(root)
 
 
-def _open_audit(settings: NodeSettings, data_dir: Path) -> AuditTrail:
+def _open_audit(settings: NodeSettings, data_dir: Path, *, of_command: bool = False) -> AuditTrail:
     folder = settings.audit.folder or data_dir / AUDIT
     try:
         files = AuditFiles(folder, file_mb=settings.audit.file_mb, files=settings.audit.files)
@@ -323,7 +327,7 @@ def _open_audit(settings: NodeSettings, data_dir: Path) -> AuditTrail:
     sinks: list[Sink] = [files]
     if settings.audit.syslog is not None:
         sinks.append(Syslog(settings.audit.syslog))
-    return AuditTrail(sinks, ae_title=settings.scp.ae_title)
+    return AuditTrail(sinks, ae_title=settings.scp.ae_title, of_command=of_command)
 
 
 def open_overview(settings: NodeSettings) -> Overview:

@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 from pydicom import dcmread
-from pydicom.uid import DeflatedExplicitVRLittleEndian, MediaStorageDirectoryStorage
+from pydicom.uid import CTImageStorage, DeflatedExplicitVRLittleEndian, MediaStorageDirectoryStorage
 
 from dicom_node.__main__ import main
 from dicom_node.index import Index, open_database
 from dicom_node.spool import FileSpool
 from dicom_node.spool.occupancy import Occupancy
-from tests.synthetic_ct import axial_series, ct_slice, write
+from tests.synthetic_ct import STUDY_UID, axial_series, ct_slice, write
+from tests.unit.audit.audit_schema import coded, valid_message
 
 SLICES = 6
 
@@ -47,6 +48,41 @@ def test_every_file_is_taken_once(folder: Path, data_dir: Path) -> None:
     assert held(data_dir) == SLICES
     (progress,) = Index(open_database(data_dir / "node.sqlite")).receiving()
     assert progress.generation == 1
+
+
+def imports(data_dir: Path) -> list[tuple[str, str, dict[str, int]]]:
+    """Of each message in the trail: outcome, study, and how many instances of which SOP class."""
+    told = []
+    for line in (data_dir / "audit" / "audit.log").read_bytes().splitlines():
+        root = valid_message(line)
+        assert coded(root, "EventIdentification/EventID") == [("110107", "DCM", "Import")]
+        (study,) = root.iterfind("ParticipantObjectIdentification")
+        counts = study.iterfind("ParticipantObjectDescription/SOPClass")
+        told.append(
+            (
+                root[0].findtext("EventOutcomeDescription") or "",
+                study.get("ParticipantObjectID"),
+                {one.get("UID"): int(one.get("NumberOfInstances")) for one in counts},
+            )
+        )
+    return told
+
+
+def test_import_is_audited_study_by_study_without_the_name_of_the_folder(tmp_path: Path, data_dir: Path) -> None:
+    folder = tmp_path / "DOE^JANE"
+    write(folder / "a", axial_series(3))
+    other = axial_series(2)
+    for image in other:
+        image.StudyInstanceUID += ".7"
+        image.SOPInstanceUID += ".7"
+    write(folder / "b", other)
+    (folder / "b" / "0.dcm").write_bytes((folder / "b" / "0.dcm").read_bytes()[:-7])
+    assert receive(folder, data_dir).exit_code == 1
+    assert sorted(imports(data_dir)) == [
+        ("", STUDY_UID, {CTImageStorage: 3}),
+        ("1 of 2 files were not taken", f"{STUDY_UID}.7", {CTImageStorage: 1}),
+    ]
+    assert b"DOE" not in (data_dir / "audit" / "audit.log").read_bytes()
 
 
 def test_preamble_is_not_kept(tmp_path: Path, folder: Path, data_dir: Path) -> None:

@@ -153,7 +153,8 @@ class _Writer(threading.Thread):
             except queue.Empty:
                 if self._stopping.is_set():
                     return []
-        self._stopping.wait(GATHER_S)
+        if self._sink.batch > 1:  # else nothing is gained by waiting for more
+            self._stopping.wait(GATHER_S)
         batch = [first]
         while len(batch) < self._sink.batch and not self._events.empty():
             batch.append(self._events.get_nowait())

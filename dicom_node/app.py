@@ -301,6 +301,9 @@ def receive(settings: NodeSettings, folder: Path) -> Iterator[FileOutcome]:
     spool, occupancy = _open_spool(settings)
     intake = Intake(spool, index)
     try:
+        with occupancy.alone() as alone:  # else a node is running, which has done it
+            if alone:
+                index_unlisted(spool, index, alone=True)
         yield from receive_folder(folder, intake)
     finally:
         intake.close()

@@ -42,10 +42,10 @@ from dicom_node.association import Intake, StorageScp
 from dicom_node.index import Index, open_database
 from dicom_node.logs import configure_logging
 from dicom_node.settings import ScpSettings
-from dicom_node.spool import FileSpool
+from dicom_node.spool import SegmentSpool
 configure_logging("warning")
 folder, port, synchronise = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3] == "synced"
-intake = Intake(FileSpool(folder / "spool", synchronise=synchronise), Index(open_database(folder / "node.sqlite")))
+intake = Intake(SegmentSpool(folder / "spool", synchronise=synchronise), Index(open_database(folder / "node.sqlite")))
 scp = StorageScp(ScpSettings(bind="127.0.0.1", port=port), intake)
 scp.start()
 sys.stdin.read()

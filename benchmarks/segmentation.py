@@ -58,7 +58,7 @@ HIGHDICOM = """
 import highdicom as hd, pydicom
 from pydicom.sr.codedict import codes
 from dicom_node.volumes import build_volume
-by_uid = {one.facts.sop_instance_uid: one.path for one in series.instances}
+by_uid = {one.facts.sop_instance_uid: one.file.path for one in series.instances}
 images = [pydicom.dcmread(by_uid[one.sop_instance_uid]) for one in build_volume(series).sources]
 algorithm = hd.AlgorithmIdentificationSequence("unet", codes.cid7162.ArtificialIntelligence, "1")
 segments = [

@@ -6,6 +6,7 @@ from dicom_node.commands.build_plan import build_plan
 from dicom_node.commands.configuration import check_config, echo
 from dicom_node.commands.conformance import conformance
 from dicom_node.commands.export_model import export
+from dicom_node.commands.extract import extract
 from dicom_node.commands.figures import evaluate, restate, verify
 from dicom_node.commands.infer import infer
 from dicom_node.commands.model_configs import configs
@@ -28,7 +29,9 @@ def main() -> None:
     """
 
 
-for command in (serve, infer, points, phantom, send, receive, echo, studies, study, retry, check_config, conformance):
+for command in (
+    serve, infer, points, phantom, send, receive, extract, echo, studies, study, retry, check_config, conformance,
+):  # fmt: skip
     main.add_command(command)
 main.add_command(models)
 for command in (verify, evaluate, restate, train, import_weights, compare, transfer, configs, export, build_plan):

@@ -29,7 +29,8 @@ from dicom_node.flow.transfer_audit import TransferAudit
 from dicom_node.index import CommitmentTable, Index, JobTable, Overview, open_database
 from dicom_node.routing import load_rules
 from dicom_node.settings import EngineSettings, NodeSettings, ScpSettings
-from dicom_node.spool import FileSpool
+from dicom_node.spool import SegmentSpool
+from dicom_node.spool.extraction import extract
 from dicom_node.spool.occupancy import Occupancy
 from dicom_node.tls import CertificateWatch, server_context
 from dicom_node.web.api import create_api
@@ -196,10 +197,8 @@ class Node:
 
     def start(self) -> None:
         """Mend what a crash left, then serve: first the work in hand, last the door for new work."""
-        with self._occupancy.alone() as alone:
-            if alone:  # else "dicom-node receive" is writing, and the next start sweeps
-                self._spool.sweep()
-        index_unlisted(self._spool, self._index)
+        with self._occupancy.alone() as alone:  # else "dicom-node receive" is writing, and a later start tidies up
+            index_unlisted(self._spool, self._index, alone=alone)
         self._audit.start()
         self._durable.launch(
             process=self._processor.process, deliver=self._deliverer.deliver, report=self._committer.report
@@ -304,6 +303,9 @@ def receive(settings: NodeSettings, folder: Path) -> Iterator[FileOutcome]:
     audit = _open_audit(settings, settings.data_dir.resolve(), of_command=True)
     audit.start()
     try:
+        with occupancy.alone() as alone:  # else a node is running, which has done it
+            if alone:
+                index_unlisted(spool, index, alone=True)
         told = FolderAudit(record=audit.record, ae_title=settings.scp.ae_title)
         yield from receive_folder(folder, intake, told=told)
     finally:
@@ -312,9 +314,28 @@ def receive(settings: NodeSettings, folder: Path) -> Iterator[FileOutcome]:
         audit.stop()
 
 
-def _open_spool(settings: NodeSettings) -> tuple[FileSpool, Occupancy]:
+def extract_study(settings: NodeSettings, study_uid: str, folder: Path) -> Iterator[FileOutcome]:
+    """Write the received instances of a study as Part 10 files into ``folder``, whether or not a node is running.
+
+    Raises ``StorageCorrupt`` where none ever ran, ``OSError`` where the folder cannot be written to.
+    """
+    index = Index(open_database(_existing_database(settings)))
+    spool = SegmentSpool(settings.data_dir.resolve() / SPOOL)
+    folder.mkdir(parents=True, exist_ok=True)
+    for instance in index.instances_of_study(study_uid):
+        target = folder / f"{instance.facts.sop_instance_uid}.dcm"
+        try:
+            intact = spool.describe(instance.file).digest == instance.digest
+        except (OSError, StorageCorrupt):
+            intact = False
+        if intact:
+            extract(instance.file, target)
+        yield FileOutcome(path=target, refusal="" if intact else "damaged, or gone, in the spool")
+
+
+def _open_spool(settings: NodeSettings) -> tuple[SegmentSpool, Occupancy]:
     root = settings.data_dir.resolve() / SPOOL
-    spool = FileSpool(root, minimum_free_bytes=settings.scp.minimum_free_mb * BYTES_PER_MB)
+    spool = SegmentSpool(root, minimum_free_bytes=settings.scp.minimum_free_mb * BYTES_PER_MB)
     return spool, Occupancy(root)
 
 

@@ -61,16 +61,38 @@ class SopReference:
     sop_instance_uid: str
 
 
+@dataclass(frozen=True, slots=True)
+class Part10File:
+    """Where a Part 10 file (PS3.10 section 7) lies: a file of its own, or a part of one that holds many (``spool``)."""
+
+    path: Path
+    start: int = 0
+    """Its first byte; where a page of memory may begin (``mmap.ALLOCATIONGRANULARITY``)."""
+    size_bytes: int | None = None
+    """``None``: up to the end of the file."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """An encoded data set that lies durably in the spool."""
+
+    file: Part10File
+    digest: str
+    """XXH3, 128 bits, of the data set exactly as received, without preamble and file meta information (hex)."""
+    size_bytes: int
+    """Of the data set."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredInstance:
     """An instance that lies durably in the spool, or a file of a folder given to ``infer``."""
 
     facts: InstanceFacts
-    path: Path
-    """Part 10 file."""
-    sha256: str
-    """Of the encoded data set exactly as received, without preamble and file meta information (hex)."""
+    file: Part10File
+    digest: str
+    """See ``Stored``; empty for a file of a folder, which nobody holds against anything."""
     size_bytes: int
+    """Of the data set."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +123,7 @@ class FrameSource:
     sop_class_uid: str
     frame_number: int
     """Counted from 1, as in Referenced Frame Number (0008,1160)."""
-    path: Path
+    file: Part10File
 
 
 class Right(Enum):

@@ -127,7 +127,7 @@ class ScpSettings(_Section):
     """At once. More are rejected with "local limit exceeded", which senders retry."""
     maximum_associations_per_peer: int = Field(default=128, ge=1, le=1000)
     """Of one AE title at one address: what a peer that went astray leaves to the others."""
-    maximum_pdu_bytes: int = Field(default=256 * 1024, ge=4096, le=1024 * 1024)
+    maximum_pdu_bytes: int = Field(default=1024 * 1024, ge=4096, le=1024 * 1024)
     association_timeout_s: float = Field(default=15.0, gt=0)
     """From the TCP connection to the complete association request (``hostile-input``: slow-loris)."""
     network_timeout_s: float = Field(default=60.0, gt=0)

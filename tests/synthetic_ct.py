@@ -14,7 +14,7 @@ from pydicom.sequence import Sequence as Items
 from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, ExplicitVRLittleEndian
 
 from dicom_node.headers import read_instance_facts
-from dicom_node.records import Series, StoredInstance
+from dicom_node.records import Part10File, Series, StoredInstance
 
 STUDY_UID = "1.2.826.0.1.3680043.10.1"
 SERIES_UID = "1.2.826.0.1.3680043.10.1.3"
@@ -130,7 +130,12 @@ def write(folder: Path, images: Iterable[Dataset]) -> Series:
 def series_of(paths: Iterable[Path]) -> Series:
     """The series that files make, whatever their series UIDs say."""
     instances = tuple(
-        StoredInstance(facts=read_instance_facts(path), path=path, sha256="0" * 64, size_bytes=path.stat().st_size)
+        StoredInstance(
+            facts=read_instance_facts(Part10File(path)),
+            file=Part10File(path),
+            digest="0" * 64,
+            size_bytes=path.stat().st_size,
+        )
         for path in paths
     )
     first = instances[0].facts

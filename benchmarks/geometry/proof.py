@@ -119,11 +119,11 @@ def measure(folder: Path) -> Iterator[Row]:
 
 
 def _row(study: Study, received: Sequence[StoredInstance], reason: str) -> Row:
-    segmentations = [one.path for one in received if one.facts.sop_class_uid == SegmentationStorage]
+    segmentations = [one.file.path for one in received if one.facts.sop_class_uid == SegmentationStorage]
     if not segmentations:
         return Row(case=study.case, refusal=reason)
     (segmentation,) = segmentations
-    reports = [one.path for one in received if one.facts.sop_class_uid == ComprehensiveSRStorage]
+    reports = [one.file.path for one in received if one.facts.sop_class_uid == ComprehensiveSRStorage]
     (measurements,) = (path for path in reports if _template(path) == "1500")
     truth = np.stack([frame.hu for frame in study.frames])
     sources = [(frame.sop_instance_uid, frame.frame_number) for frame in study.frames]

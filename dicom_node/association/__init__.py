@@ -7,7 +7,8 @@ everything that the node sends, pynetdicom is good enough. The way of a byte:
     association  one of them: walks the state machine of ``upper_layer``; ``pdus``, ``negotiation`` for its request
     transfer     the one buffer of a connection; PDU heads and fragments walked in place
     dialogue     messages: ``commands`` decodes and encodes command sets, ``operations`` answers requests
-    intake       from pieces of a data set to a durable instance; ``ledger`` commits its row
+    intake       from pieces of a data set to a durable instance; ``claims``: one thread at a time for a UID;
+                 ``ledger`` commits the row
 
 ``policy`` decides who may associate and ``contexts`` lists what is accepted; both are pure. ``deadlines`` and
 ``places`` bound what peers may cost. Every wait for a peer has a deadline, every size a bound, and a peer's fault ends

@@ -298,11 +298,12 @@ class Association:
         with contextlib.suppress(OSError):
             self._connection.sendall(pdu)
 
-    def _receive_into(self, view: memoryview) -> int:
+    def _receive_into(self, view: memoryview, *, whole: bool = False) -> int:
+        """See ``transfer.Receive``. TLS gives a record at a time, whatever is asked for."""
         if self._evicted:
             return 0
         try:
-            count = self._connection.recv_into(view)
+            count = self._connection.recv_into(view, 0, socket.MSG_WAITALL if whole and self._tls is None else 0)
         except OSError:
             return 0
         return 0 if self._evicted else count

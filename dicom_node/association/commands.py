@@ -123,7 +123,8 @@ def _number(found: dict[int, bytes], element: int) -> int | None:
 
 
 def _uid(value: bytes) -> str:
-    return _UNPRINTABLE.sub("?", value[: MAXIMUM_UID_BYTES + 1].rstrip(b"\0 ").decode("latin-1"))
+    text = value[: MAXIMUM_UID_BYTES + 1].rstrip(b"\0 ").decode("latin-1")
+    return text if text.isascii() and text.isprintable() else _UNPRINTABLE.sub("?", text)
 
 
 def _unsigned_short(element: int, number: int) -> bytes:

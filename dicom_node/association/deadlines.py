@@ -8,8 +8,6 @@ a second.
 
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Protocol
 
 TICK_S = 0.25
@@ -37,17 +35,27 @@ class Deadline:
         """The owner waits for nobody but the machine itself."""
         self.at = NEVER
 
-    @contextmanager
-    def stopped(self) -> Iterator[None]:
+    def stopped(self) -> "_Stopped":
         """Off while the block runs, and put off by as long: a slow disk is not the peer's fault, nor a gift to it."""
-        at, since = self.at, time.monotonic()
-        self.at = NEVER
-        try:
-            yield
-        finally:
-            spent = time.monotonic() - since
-            self.at = at + spent
-            self.stopped_s += spent
+        return _Stopped(self)
+
+
+class _Stopped:
+    """A context manager without a generator: three of them are entered for every instance."""
+
+    __slots__ = ("_at", "_deadline", "_since")
+
+    def __init__(self, deadline: Deadline) -> None:
+        self._deadline = deadline
+
+    def __enter__(self) -> None:
+        self._at, self._since = self._deadline.at, time.monotonic()
+        self._deadline.at = NEVER
+
+    def __exit__(self, *_: object) -> None:
+        spent = time.monotonic() - self._since
+        self._deadline.at = self._at + spent
+        self._deadline.stopped_s += spent
 
 
 class Pace:

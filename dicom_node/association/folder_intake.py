@@ -14,6 +14,7 @@ from dicom_node.association.file_intake import ArrivingFile
 from dicom_node.association.intake import Intake
 from dicom_node.errors import InstanceRefused, StorageCorrupt, StoreStatus
 from dicom_node.headers import read_instance_facts
+from dicom_node.records import Part10File
 
 SOURCE = "folder"
 """Stands in the index where instances from the network have the calling AE title."""
@@ -61,7 +62,7 @@ def receive_folder(
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         try:
             with _readable():
-                studies.setdefault(read_instance_facts(path).study_uid, []).append(path)
+                studies.setdefault(read_instance_facts(Part10File(path)).study_uid, []).append(path)
         except InstanceRefused as refusal:
             yield FileOutcome(path=path, refusal=str(refusal))
     for study_uid, paths in studies.items():

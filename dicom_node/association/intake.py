@@ -1,19 +1,25 @@
 """From an offered instance to a durable one, or to the status that says why not.
 
 ``begin`` looks at what the command says, ``Incoming.write`` takes the data set in pieces straight to the spool,
-``check`` scans what has arrived, ``commit`` returns when it is durable. The spool, not the index, knows whether a
-UID is taken; the row follows in a batch (``ledger``). The statuses are those of ``StoreStatus``.
+``check`` scans what has arrived, ``commit`` returns when it is durable. The row follows in a batch (``ledger``). The
+statuses are those of ``StoreStatus``.
 """
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from dicom_node.association.ledger import Entry, InstanceIndex, Ledger
+import structlog
+
+from dicom_node.association.claims import Claims
+from dicom_node.association.ledger import InstanceIndex, Ledger
 from dicom_node.association.requests import Offer, ReceivedInstance
-from dicom_node.errors import InstanceRefused, StorageCorrupt, StoreStatus
-from dicom_node.headers import facts_from_data_set, is_valid_uid
-from dicom_node.records import InstanceFacts
+from dicom_node.errors import InstanceRefused, StoreStatus
+from dicom_node.headers import facts_from_data_set, facts_from_start, is_valid_uid
+from dicom_node.index import Arrival
+from dicom_node.records import InstanceFacts, Stored, StoredInstance
 from dicom_node.spool import Spool, SpoolWriter
+
+log = structlog.get_logger(__name__)
 
 
 class Intake:
@@ -21,7 +27,8 @@ class Intake:
 
     def __init__(self, spool: Spool, index: InstanceIndex) -> None:
         self._spool = spool
-        self._ledger = Ledger(spool, index)
+        self._ledger = Ledger(index)
+        self._claims = Claims(self._ledger.held)
 
     def __call__(self, received: ReceivedInstance) -> InstanceFacts:
         """Take an instance whose data set is in memory. Returns when it is durable.
@@ -49,7 +56,7 @@ class Intake:
             sop_class_uid=offer.sop_class_uid,
             transfer_syntax_uid=offer.transfer_syntax_uid,
         )
-        return Incoming(offer, writer, self._ledger)
+        return Incoming(offer, writer, claims=self._claims, ledger=self._ledger)
 
     def flush(self) -> None:
         """Return when the index shows everything that was accepted before the call. Raises ``ResourceExhausted``."""
@@ -58,14 +65,16 @@ class Intake:
     def close(self) -> None:
         """Bring the index up to date and end; nothing may be taken afterwards."""
         self._ledger.close()
+        self._spool.close()
 
 
 class Incoming:
     """One instance that is arriving. Ends with ``commit`` or ``discard``; used by one thread."""
 
-    def __init__(self, offer: Offer, writer: SpoolWriter, ledger: Ledger) -> None:
+    def __init__(self, offer: Offer, writer: SpoolWriter, *, claims: Claims, ledger: Ledger) -> None:
         self._offer = offer
         self._writer = writer
+        self._claims = claims
         self._ledger = ledger
         self._facts: InstanceFacts | None = None
 
@@ -80,11 +89,11 @@ class Incoming:
 
     def check(self) -> InstanceFacts:
         """Scan the whole data set. Raises ``InstanceRefused``."""
-        try:
+        syntax = self._offer.transfer_syntax_uid
+        facts = facts_from_start(self._writer.first_bytes, self._writer.size_bytes, syntax)
+        if facts is None:
             with self._writer.mapped() as (mapped, start):
-                facts = facts_from_data_set(mapped, self._offer.transfer_syntax_uid, start=start)
-        except StorageCorrupt as error:
-            raise _other_content() from error
+                facts = facts_from_data_set(mapped, syntax, start=start)
         if facts.sop_class_uid != self._offer.sop_class_uid:
             raise InstanceRefused(StoreStatus.MISMATCH, "SOP class of data set and command differ")
         if facts.sop_instance_uid != self._offer.sop_instance_uid:
@@ -93,20 +102,35 @@ class Incoming:
         return facts
 
     def commit(self) -> None:
-        """Make what was checked durable. Raises ``InstanceRefused`` and ``ResourceExhausted``."""
+        """Make what was checked durable. Raises ``InstanceRefused`` and ``ResourceExhausted``.
+
+        Where its UID is held already, the same content is durable already, and other content is refused; where what is
+        held is damaged by now, the same content takes its place.
+        """
         assert self._facts is not None, "check first"  # noqa: S101 - a mistake in this package
-        try:
-            path = self._writer.publish()
-        except StorageCorrupt as error:
-            raise _other_content() from error
-        self._ledger.note(
-            Entry(facts=self._facts, path=path, received_at=datetime.now(UTC), calling_ae=self._offer.calling_ae)
-        )
+        with self._claims.sole(self._offer.sop_instance_uid) as held:
+            if held is not None and self._repeats(held):
+                self._writer.discard()
+                return
+            received_at, calling_ae = datetime.now(UTC), self._offer.calling_ae
+            stored = self._writer.publish(received_at=received_at, calling_ae=calling_ae)
+            instance = StoredInstance(
+                facts=self._facts, file=stored.file, digest=stored.digest, size_bytes=stored.size_bytes
+            )
+            self._ledger.note(Arrival(instance=instance, received_at=received_at, calling_ae=calling_ae))
 
     def discard(self) -> None:
         """Leave nothing behind; after ``commit`` nothing happens."""
         self._writer.discard()
 
-
-def _other_content() -> InstanceRefused:
-    return InstanceRefused(StoreStatus.OTHER_CONTENT, "this SOP Instance UID holds other content")
+    def _repeats(self, held: Stored) -> bool:
+        """Whether exactly this is held, intact. Raises ``InstanceRefused`` where it is something else."""
+        if held.digest != self._writer.digest:
+            raise InstanceRefused(StoreStatus.OTHER_CONTENT, "this SOP Instance UID holds other content")
+        try:
+            if self._writer.holds_same(held):
+                return True
+        except OSError:
+            pass  # gone, or not readable: the same as damaged
+        log.error("record_replaced", sop_instance_uid=self._offer.sop_instance_uid, file=held.file.path.name)
+        return False

@@ -8,7 +8,7 @@ The buffer is a private mapping: page-aligned, and pages that an idle associatio
 import contextlib
 import mmap
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 from dicom_node.association.deadlines import Deadline
@@ -17,6 +17,8 @@ from dicom_node.association.upper_layer import AbortReason, PduKind, ProtocolFau
 
 BUFFER_BYTES = 1024 * 1024
 """Of one association: what the kernel hands over at once rarely reaches it."""
+LEAST_RECEIVED_BYTES = 64 * 1024
+"""With less room than that behind what is pending, it is handed on first."""
 MAXIMUM_PIECES = 512
 """Fragments handed on at once: a peer may send them a byte each, and every view costs two hundred."""
 MAXIMUM_COMMAND_BYTES = 16 * 1024
@@ -51,10 +53,21 @@ class FragmentReceiver(Protocol):
         ...
 
 
+class Receive(Protocol):
+    """Reads from a connection."""
+
+    def __call__(self, view: memoryview, *, whole: bool = False) -> int:
+        """Fill the view: with what is there, or the ``whole`` of it, where that can be had in one call.
+
+        Returns how many bytes; 0 where the connection has ended.
+        """
+        ...
+
+
 class Inbox:
     """Reads PDUs. Methods raise ``ConnectionEnded`` and ``ProtocolFault``."""
 
-    def __init__(self, receive_into: Callable[[memoryview], int], deadline: Deadline, *, pdu_s: float) -> None:
+    def __init__(self, receive_into: Receive, deadline: Deadline, *, pdu_s: float) -> None:
         self._receive_into = receive_into
         self._deadline = deadline
         self._pdu_s = pdu_s
@@ -133,7 +146,7 @@ class Inbox:
     def _data(self, size: int) -> None:
         while size:
             if self._start == self._end:
-                self._receive(1)
+                self._receive(1, at_hand=size)
             stop = min(self._end, self._start + size)
             self._pieces.append(self._view[self._start : stop])
             size -= stop - self._start
@@ -151,19 +164,27 @@ class Inbox:
         while self._end - self._start < count:
             self._receive(count)
 
-    def _receive(self, count: int) -> None:
-        """Wait for more, with room for ``count`` bytes in one piece."""
-        self._flush()
-        if self._start == self._end:
+    def _receive(self, count: int, *, at_hand: int = 0) -> None:
+        """Wait for more, with room for ``count`` bytes in one piece.
+
+        ``at_hand``: so many bytes are sure to come, so one call may wait for all of them.
+        """
+        if self._start + count > BUFFER_BYTES or BUFFER_BYTES - self._end < LEAST_RECEIVED_BYTES:
+            self._make_room()
+        elif self._start == self._end and not self._pieces:
             self._start = self._end = 0
-        elif self._start + count > BUFFER_BYTES:
-            left = self._end - self._start
-            self._buffer.move(0, self._start, left)
-            self._start, self._end = 0, left
-        received = self._receive_into(self._view[self._end :])
+        stop = min(self._end + at_hand, BUFFER_BYTES) if at_hand else BUFFER_BYTES
+        received = self._receive_into(self._view[self._end : stop], whole=at_hand > 0)
         if received == 0:
             raise ConnectionEnded
         self._end += received
+
+    def _make_room(self) -> None:
+        """Hand on what is pending, and begin again at the start of the buffer."""
+        self._flush()
+        left = self._end - self._start
+        self._buffer.move(0, self._start, left)
+        self._start, self._end = 0, left
 
 
 def check_length(kind: int, length: int, *, maximum_pdu: int) -> None:

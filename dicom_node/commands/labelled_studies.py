@@ -61,7 +61,7 @@ def _is_part10(path: Path) -> bool:
 
 def _only_segmentation(folder: Path, series: list[Series]) -> Path:
     instances: list[StoredInstance] = [instance for each in series for instance in each.instances]
-    found = [instance.path for instance in instances if instance.facts.modality == _SEGMENTATION]
+    found = [instance.file.path for instance in instances if instance.facts.modality == _SEGMENTATION]
     if not found:
         raise ValueError(f"{folder} holds DICOM files but no DICOM SEG: add the one with lungs and lesions")
     if len(found) > 1:

@@ -74,11 +74,11 @@ def demonstrate(kind: str, engine: str, out: Path, slices: int, size_px: int) ->
                 raise click.ClickException(f"the node gave the study up: {overview['reason']}")
         received = archive.received()
     findings = overview["findings"]
-    paths = {found.facts.sop_instance_uid: found.path for found in received}
+    paths = {found.facts.sop_instance_uid: found.file.path for found in received}
     by_kind = {one["kind"]: paths[one["sop_instance_uid"]] for one in overview["results"]}
     rows, missed = CHECKS[kind](findings, by_kind, study.truth)
     rows += [("model", f"{one['name']} {one['version']} ({one['digest'][:12]})") for one in findings["models"]]
-    _report(out, [("outcome", findings["status"]), *rows], [found.path for found in received])
+    _report(out, [("outcome", findings["status"]), *rows], [found.file.path for found in received])
     _report_times(findings["timings_s"], generated.seconds, sent.seconds, waited.seconds)
     if missed:
         raise click.ClickException(f"below its promise: {', '.join(missed)}")

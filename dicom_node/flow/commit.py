@@ -130,11 +130,11 @@ class Committer:
         if instance is None:
             return None
         try:
-            intact = self.spool.describe(instance.path).sha256 == instance.sha256
+            intact = self.spool.describe(instance.file).digest == instance.digest
         except (OSError, StorageCorrupt):
             intact = False
         if not intact:
-            log.error("spool_file_damaged", sop_instance_uid=sop_instance_uid, file=instance.path.name)
+            log.error("record_damaged", sop_instance_uid=sop_instance_uid, file=instance.file.path.name)
         return Holding(
             sop_class_uid=instance.facts.sop_class_uid, integrity=Integrity.INTACT if intact else Integrity.DAMAGED
         )

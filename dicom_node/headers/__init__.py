@@ -6,13 +6,14 @@ received data sets, ``file_meta.py`` reads the heads of files, ``elements.py`` f
 object.
 """
 
-from dicom_node.headers.facts import facts_from_data_set, read_instance_facts
+from dicom_node.headers.facts import facts_from_data_set, facts_from_start, read_instance_facts
 from dicom_node.headers.file_meta import FileMeta, head_length, read_file_meta
 from dicom_node.headers.values import is_valid_uid
 
 __all__ = [
     "FileMeta",
     "facts_from_data_set",
+    "facts_from_start",
     "head_length",
     "is_valid_uid",
     "read_file_meta",

@@ -4,8 +4,9 @@ Owns which attributes the node's decisions need and where each class of object k
 becomes ``None`` or empty; only an instance without valid UIDs, or without a readable structure, is refused.
 """
 
-from pathlib import Path
-from typing import cast
+import struct
+from dataclasses import replace
+from typing import Final, cast
 
 from pydicom.uid import (
     CTImageStorage,
@@ -15,10 +16,10 @@ from pydicom.uid import (
 
 from dicom_node.errors import InstanceRefused, StoreStatus
 from dicom_node.headers.elements import Element, ElementWalk, Encoded, MalformedDataSet
-from dicom_node.headers.part10 import EncodedDataSet, data_set_from_wire, open_part10
-from dicom_node.headers.pixel_size import PIXEL_SIZE_TAGS, check_pixel_size
+from dicom_node.headers.part10 import EncodedDataSet, data_set_from_start, data_set_from_wire, open_part10
+from dicom_node.headers.pixel_size import PIXEL_DATA_TAGS, PIXEL_SIZE_TAGS, check_pixel_size
 from dicom_node.headers.values import Values, text_encoding
-from dicom_node.records import FrameGeometry, InstanceFacts
+from dicom_node.records import FrameGeometry, InstanceFacts, Part10File
 
 MAXIMUM_FRAMES = 10_000
 """Of one multi-frame image: twice the longest CT acquisition we know of (spectral, cardiac)."""
@@ -72,14 +73,20 @@ _TOP_LEVEL = frozenset(
 _TOP_LEVEL_AND_PIXELS = _TOP_LEVEL | PIXEL_SIZE_TAGS
 _GEOMETRY_GROUPS = frozenset({_PLANE_POSITION, _PLANE_ORIENTATION, _PIXEL_MEASURES, _PIXEL_VALUE_TRANSFORMATION})
 _GROUPS = _GEOMETRY_GROUPS | {_CT_RECONSTRUCTION, _FRAME_ANATOMY}
+_SEQUENCES = frozenset({_CONTRAST_AGENT_SEQUENCE, _SHARED_GROUPS, _PER_FRAME_GROUPS})
+_OWN = frozenset({_SOP_INSTANCE_UID, _INSTANCE_NUMBER, _POSITION})
+"""What differs from image to image of a series."""
+REMEMBERED_SERIES = 256
+REMEMBERED_VALUE_BYTES = 256
+"""Of one value; a longer one is not remembered, so hostile values take a megabyte at most."""
 
 
-def read_instance_facts(path: Path, *, whole: bool = False) -> InstanceFacts:
+def read_instance_facts(file: Part10File, *, whole: bool = False) -> InstanceFacts:
     """The facts of a Part 10 file; its pixel data is not touched, unless the ``whole`` file has to be sound.
 
     Raises ``InstanceRefused`` for what is no readable DICOM instance, ``OSError`` where the file cannot be opened.
     """
-    with open_part10(path) as data_set:
+    with open_part10(file) as data_set:
         return _facts(data_set, to_end=whole)
 
 
@@ -91,15 +98,81 @@ def facts_from_data_set(encoded: Encoded, transfer_syntax_uid: str, *, start: in
     return _facts(data_set_from_wire(encoded, transfer_syntax_uid, start=start), to_end=True)
 
 
+def facts_from_start(first: bytes, size_bytes: int, transfer_syntax_uid: str) -> InstanceFacts | None:
+    """The same of a data set of which only the ``first`` bytes are at hand; ``None`` where they do not suffice.
+
+    They do for most images: nothing behind the head of uncompressed pixel data has to be looked at.
+    """
+    data_set = data_set_from_start(first, size_bytes, transfer_syntax_uid)
+    if data_set is None:
+        return None
+    try:
+        return _facts(data_set, to_end=True)
+    except struct.error:
+        return None
+
+
 def _facts(data_set: EncodedDataSet, *, to_end: bool) -> InstanceFacts:
     walk = data_set.walk()
     try:
         found = data_set.find(walk, _TOP_LEVEL_AND_PIXELS if to_end else _TOP_LEVEL, to_end=to_end)
+        if data_set.stop > len(data_set.encoded):
+            _require_at_hand(found, len(data_set.encoded))
+        common = _common_values(walk, found, data_set.transfer_syntax_uid) if to_end else None
+        if common is not None and (sibling := _siblings.get(common)) is not None:
+            return _like(sibling, Values(walk, found))
         if to_end:
             check_pixel_size(walk, found, data_set.transfer_syntax_uid)
-        return _facts_of(walk, found, data_set.transfer_syntax_uid)
+        facts = _facts_of(walk, found, data_set.transfer_syntax_uid)
     except MalformedDataSet as error:
         raise InstanceRefused(StoreStatus.CANNOT_UNDERSTAND, f"damaged: {error}"[:64]) from error
+    if common is not None:
+        if len(_siblings) >= REMEMBERED_SERIES:
+            _siblings.clear()
+        _siblings[common] = facts
+    return facts
+
+
+def _require_at_hand(found: dict[int, Element], end: int) -> None:
+    """Raise ``struct.error`` where a value that will be read lies behind the bytes that are there."""
+    if any(element.stop > end for tag, element in found.items() if tag not in PIXEL_DATA_TAGS):
+        raise struct.error
+
+
+# The images of a series differ in a few values, and making facts of the others takes longer than comparing them.
+
+_siblings: Final[dict[tuple[object, ...], InstanceFacts]] = {}
+"""Facts of one image, by what its siblings have in common with it."""
+
+
+def _common_values(walk: ElementWalk, found: dict[int, Element], transfer_syntax_uid: str) -> tuple[object, ...] | None:
+    """All that facts and pixel size depend on, but for what ``_like`` takes anew; ``None`` where that is not so simple:
+    sequences, fragments, long values."""
+    if not _SEQUENCES.isdisjoint(found):
+        return None
+    common: list[object] = [transfer_syntax_uid]
+    for tag, element in found.items():
+        size = element.stop - element.start
+        common.append(tag)
+        if tag in PIXEL_DATA_TAGS:
+            if element.undefined_length:
+                return None
+            common.append(size)
+        elif tag not in _OWN:
+            if size > REMEMBERED_VALUE_BYTES:
+                return None
+            common.append(walk.encoded[element.start : element.stop])
+    return tuple(common)
+
+
+def _like(sibling: InstanceFacts, top: Values) -> InstanceFacts:
+    position = cast("tuple[float, float, float] | None", top.decimals(_POSITION, 3))
+    return replace(
+        sibling,
+        sop_instance_uid=_sop_instance_uid(top),
+        instance_number=top.integer(_INSTANCE_NUMBER),
+        frames=tuple(replace(frame, position_mm=position) for frame in sibling.frames),
+    )
 
 
 def _facts_of(walk: ElementWalk, found: dict[int, Element], transfer_syntax_uid: str) -> InstanceFacts:
@@ -111,7 +184,7 @@ def _facts_of(walk: ElementWalk, found: dict[int, Element], transfer_syntax_uid:
     measures = _common_macro(shared, first, _PIXEL_MEASURES, _SLICE_THICKNESS)
     frames = _frames(top, shared, sop_class_uid)
     return InstanceFacts(
-        sop_instance_uid=_required_uid(top, _SOP_INSTANCE_UID, "SOP Instance UID", StoreStatus.INVALID_SOP_INSTANCE),
+        sop_instance_uid=_sop_instance_uid(top),
         sop_class_uid=sop_class_uid,
         study_uid=_required_uid(top, _STUDY_UID, "Study Instance UID"),
         series_uid=_required_uid(top, _SERIES_UID, "Series Instance UID"),
@@ -133,6 +206,10 @@ def _facts_of(walk: ElementWalk, found: dict[int, Element], transfer_syntax_uid:
         frame_of_reference_uid=top.uid(_FRAME_OF_REFERENCE_UID),
         burned_in_annotation=top.code(_BURNED_IN),
     )
+
+
+def _sop_instance_uid(top: Values) -> str:
+    return _required_uid(top, _SOP_INSTANCE_UID, "SOP Instance UID", StoreStatus.INVALID_SOP_INSTANCE)
 
 
 def _required_uid(top: Values, tag: int, name: str, status: StoreStatus = StoreStatus.CANNOT_UNDERSTAND) -> str:

@@ -19,6 +19,7 @@ _GROUP_LENGTH_END = _PREFIX_END + len(_GROUP_LENGTH) + 4
 _SOP_CLASS_UID = 0x00020002
 _SOP_INSTANCE_UID = 0x00020003
 _TRANSFER_SYNTAX_UID = 0x00020010
+_WANTED = frozenset({_SOP_CLASS_UID, _SOP_INSTANCE_UID, _TRANSFER_SYNTAX_UID})
 
 
 MAXIMUM_HEAD_BYTES = 64 * 1024
@@ -62,8 +63,7 @@ def read_file_meta(file: Encoded) -> FileMeta:
         raise _damaged()
     walk = ElementWalk(file, Encoding())
     try:
-        wanted = {_SOP_CLASS_UID, _SOP_INSTANCE_UID, _TRANSFER_SYNTAX_UID}
-        values = Values(walk, walk.find(wanted, _PREFIX_END, start))
+        values = Values(walk, walk.find(_WANTED, _PREFIX_END, start))
     except MalformedDataSet as error:
         raise _damaged() from error
     return FileMeta(

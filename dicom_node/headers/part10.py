@@ -4,12 +4,13 @@ Owns which encoding a transfer syntax means (PS3.5 annex A), and the bound on wh
 """
 
 import mmap
+import os
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from io import BytesIO
-from pathlib import Path
 
 from pydicom.uid import (
     UID,
@@ -22,6 +23,7 @@ from dicom_node.errors import InstanceRefused, StoreStatus
 from dicom_node.headers.elements import Element, ElementWalk, Encoded, Encoding
 from dicom_node.headers.file_meta import read_file_meta
 from dicom_node.headers.values import is_valid_uid
+from dicom_node.records import Part10File
 
 MAXIMUM_INFLATED_BYTES = 64 * 1024 * 1024
 """Of a deflated data set: any report or single slice, 120 frames of 512². Deflate packs 1000:1, so without a cap a
@@ -36,10 +38,12 @@ MAXIMUM_PADDING_BYTES = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncodedDataSet:
-    """A data set as bytes: ``encoded[start:]``. Inflated already where the transfer syntax is deflated."""
+    """A data set as bytes: ``encoded[start:stop]``. Inflated already where the transfer syntax is deflated."""
 
     encoded: Encoded
     start: int
+    stop: int
+    """May lie behind the bytes that are at hand (``data_set_from_start``)."""
     encoding: Encoding
     transfer_syntax_uid: str
 
@@ -49,19 +53,23 @@ class EncodedDataSet:
 
     def find(self, walk: ElementWalk, wanted: frozenset[int], *, to_end: bool = False) -> dict[int, Element]:
         """The wanted top-level elements. Raises ``MalformedDataSet``."""
-        return walk.find(wanted, self.start, len(self.encoded), to_end=to_end)
+        return walk.find(wanted, self.start, self.stop, to_end=to_end)
 
 
 @contextmanager
-def open_part10(path: Path) -> Iterator[EncodedDataSet]:
-    """The data set of a Part 10 file, mapped, not read.
+def open_part10(file: Part10File) -> Iterator[EncodedDataSet]:
+    """The data set of a Part 10 file, mapped, not read; positions count from the start of the Part 10 file.
 
     Raises ``InstanceRefused`` where it is no such file, ``OSError`` where it cannot be opened.
     """
-    with path.open("rb") as file:
-        if file.seek(0, 2) == 0:
+    with file.path.open("rb") as opened:
+        there = max(opened.seek(0, os.SEEK_END) - file.start, 0)
+        size = there if file.size_bytes is None else file.size_bytes
+        if size == 0:
             raise InstanceRefused(StoreStatus.CANNOT_UNDERSTAND, "not a DICOM file: empty")
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+        if size > there:
+            raise InstanceRefused(StoreStatus.CANNOT_UNDERSTAND, "cut off: its end is missing")
+        with mmap.mmap(opened.fileno(), size, access=mmap.ACCESS_READ, offset=file.start) as mapped:
             meta = read_file_meta(mapped)
             yield _data_set(mapped, meta.start, meta.transfer_syntax_uid)
 
@@ -71,16 +79,39 @@ def data_set_from_wire(encoded: Encoded, transfer_syntax_uid: str, *, start: int
     return _data_set(encoded, start, transfer_syntax_uid)
 
 
+def data_set_from_start(first: bytes, size_bytes: int, transfer_syntax_uid: str) -> EncodedDataSet | None:
+    """The data set of that size that begins with ``first``; ``None`` where it has to be seen whole (it is deflated).
+
+    Who walks it looks out for ``struct.error``: the walk went behind ``first``. Raises ``InstanceRefused``.
+    """
+    if transfer_syntax_uid == DeflatedExplicitVRLittleEndian:
+        return None
+    return EncodedDataSet(
+        encoded=first,
+        start=0,
+        stop=size_bytes,
+        encoding=_encoding(transfer_syntax_uid),
+        transfer_syntax_uid=transfer_syntax_uid,
+    )
+
+
 def _data_set(encoded: Encoded, start: int, transfer_syntax_uid: str) -> EncodedDataSet:
-    if not is_valid_uid(transfer_syntax_uid) or not UID(transfer_syntax_uid).is_transfer_syntax:
-        raise InstanceRefused(StoreStatus.CANNOT_UNDERSTAND, "transfer syntax missing or not known")
+    encoding = _encoding(transfer_syntax_uid)
     if transfer_syntax_uid == DeflatedExplicitVRLittleEndian:
         encoded, start = _inflated(encoded, start), 0
-    encoding = Encoding(
+    return EncodedDataSet(
+        encoded=encoded, start=start, stop=len(encoded), encoding=encoding, transfer_syntax_uid=transfer_syntax_uid
+    )
+
+
+@lru_cache(64)
+def _encoding(transfer_syntax_uid: str) -> Encoding:
+    if not is_valid_uid(transfer_syntax_uid) or not UID(transfer_syntax_uid).is_transfer_syntax:
+        raise InstanceRefused(StoreStatus.CANNOT_UNDERSTAND, "transfer syntax missing or not known")
+    return Encoding(
         explicit_vr=transfer_syntax_uid != ImplicitVRLittleEndian,
         little_endian=transfer_syntax_uid != ExplicitVRBigEndian,
     )
-    return EncodedDataSet(encoded=encoded, start=start, encoding=encoding, transfer_syntax_uid=transfer_syntax_uid)
 
 
 def _inflated(encoded: Encoded, start: int) -> bytes:

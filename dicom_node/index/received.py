@@ -4,7 +4,7 @@ A study's first instance opens generation 1. When a job has been made for a gene
 opens the following one, so that late instances get a job of their own (and never change a running one).
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,8 +13,9 @@ import sqlalchemy as sa
 from pydantic import TypeAdapter
 
 from dicom_node.errors import StorageCorrupt
+from dicom_node.index.holdings import Holdings
 from dicom_node.index.tables import add_history, instances, jobs, moment, results, seconds, studies
-from dicom_node.records import InstanceFacts, Series, StoredInstance, StudyState
+from dicom_node.records import InstanceFacts, Part10File, Series, Stored, StoredInstance, StudyState
 
 _FACTS = TypeAdapter(InstanceFacts)
 OWN_RESULT = 0
@@ -47,6 +48,7 @@ class Index:
 
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
+        self._holdings = Holdings(engine)
 
     def find_instance(self, sop_instance_uid: str) -> StoredInstance | None:
         """The durable instance of that UID."""
@@ -54,14 +56,19 @@ class Index:
             row = connection.execute(instances.select().where(instances.c.sop_instance_uid == sop_instance_uid)).first()
         return None if row is None else _stored(row)
 
-    def known_paths(self) -> frozenset[Path]:
-        """Every spool file that has a row."""
+    def held(self, sop_instance_uid: str) -> Stored | None:
+        """Where the durable instance of that UID lies."""
+        return self._holdings.find(sop_instance_uid)
+
+    def known_ends(self) -> dict[Path, int]:
+        """Of every file that has rows, where the last of its instances ends."""
+        query = sa.select(instances.c.path, sa.func.max(instances.c.start + instances.c.file_bytes))
         with self._engine.connect() as connection:
-            return frozenset(Path(path) for path in connection.scalars(sa.select(instances.c.path)))
+            return {Path(path): end for path, end in connection.execute(query.group_by(instances.c.path))}
 
     def add_instances(self, arrivals: Sequence[Arrival]) -> tuple[str, ...]:
         """Commit rows for instances that are durable in the spool, all or none. A row that is there stays as it is;
-        only its path follows the file, because a data folder may have been moved or restored.
+        only its place follows the file, because a data folder may have been moved or restored, and damage mended.
 
         Returns the SOP Instance UIDs whose row there already names other content.
         """
@@ -69,18 +76,17 @@ class Index:
         contradicted = []
         fresh: dict[str, Arrival] = {}
         with self._engine.begin() as connection:
-            taken = _column_by_uid(connection, instances.c.sop_instance_uid, instances.c.sha256, uids)
-            paths = _column_by_uid(connection, instances.c.sop_instance_uid, instances.c.path, uids)
-            ours = _column_by_uid(connection, results.c.sop_instance_uid, results.c.job_id, uids)
+            taken = _digests(connection, uids)
+            ours = _own_results(connection, uids)
             for uid, arrival in zip(uids, arrivals, strict=True):
                 if uid not in taken:
-                    taken[uid] = arrival.instance.sha256
+                    taken[uid] = arrival.instance.digest
                     fresh[uid] = arrival
-                elif taken[uid] != arrival.instance.sha256:
+                elif taken[uid] != arrival.instance.digest:
                     contradicted.append(uid)
-                elif uid not in fresh and paths[uid] != str(arrival.instance.path):
+                elif uid not in fresh:
                     moved = instances.update().where(instances.c.sop_instance_uid == uid)
-                    connection.execute(moved.values(path=str(arrival.instance.path)))
+                    connection.execute(moved.values(_place(arrival.instance)))
             times: dict[str, list[datetime]] = {}
             for uid, arrival in fresh.items():
                 if uid not in ours:
@@ -159,6 +165,12 @@ class Index:
             add_history(connection, progress.study_uid, now, "complete", reason)
         return job_id
 
+    def instances_of_study(self, study_uid: str) -> tuple[StoredInstance, ...]:
+        """Everything that was received of it, our own results too where a PACS sent them back."""
+        query = instances.select().where(instances.c.study_uid == study_uid).order_by(instances.c.sop_instance_uid)
+        with self._engine.connect() as connection:
+            return tuple(_stored(row) for row in connection.execute(query))
+
     def series_of_study(self, study_uid: str, *, generation: int) -> tuple[Series, ...]:
         """All instances that had arrived when ``generation`` was complete, by series; our own results left out."""
         query = (
@@ -223,8 +235,8 @@ def utc_now() -> datetime:
 def _stored(row: sa.Row[tuple[object, ...]]) -> StoredInstance:
     return StoredInstance(
         facts=_FACTS.validate_json(row.facts),
-        path=Path(row.path),
-        sha256=row.sha256,
+        file=Part10File(Path(row.path), row.start, row.file_bytes),
+        digest=row.digest,
         size_bytes=row.size_bytes,
     )
 
@@ -237,23 +249,38 @@ def _row(arrival: Arrival, generation: int) -> dict[str, object]:
         "series_uid": facts.series_uid,
         "generation": generation,
         "facts": _FACTS.dump_json(facts).decode(),
-        "path": str(instance.path),
-        "sha256": instance.sha256,
+        **_place(instance),
+        "digest": instance.digest,
         "size_bytes": instance.size_bytes,
         "received_at": seconds(arrival.received_at),
         "calling_ae": arrival.calling_ae,
     }
 
 
-def _column_by_uid(
-    connection: sa.Connection, key: sa.Column[str], value: sa.Column[str], uids: Sequence[str]
-) -> dict[str, str]:
-    """The value of every row whose key is among ``uids``."""
+def _place(instance: StoredInstance) -> dict[str, object]:
+    file = instance.file
+    return {"path": str(file.path), "start": file.start, "file_bytes": file.size_bytes}
+
+
+def _digests(connection: sa.Connection, uids: Sequence[str]) -> dict[str, str]:
+    """Of those of the instances that have a row."""
     found: dict[str, str] = {}
-    for start in range(0, len(uids), UIDS_A_QUERY):
-        query = sa.select(key, value).where(key.in_(uids[start : start + UIDS_A_QUERY]))
-        found.update((str(uid), str(content)) for uid, content in connection.execute(query))
+    for some in _batches(uids):
+        query = sa.select(instances.c.sop_instance_uid, instances.c.digest)
+        for uid, digest in connection.execute(query.where(instances.c.sop_instance_uid.in_(some))):
+            found[uid] = digest
     return found
+
+
+def _own_results(connection: sa.Connection, uids: Sequence[str]) -> frozenset[str]:
+    """Those of the UIDs that objects of ours have."""
+    query = sa.select(results.c.sop_instance_uid)
+    batches = (query.where(results.c.sop_instance_uid.in_(some)) for some in _batches(uids))
+    return frozenset(uid for batch in batches for uid in connection.scalars(batch))
+
+
+def _batches(uids: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (uids[start : start + UIDS_A_QUERY] for start in range(0, len(uids), UIDS_A_QUERY))
 
 
 def _by_series(stored: Iterable[StoredInstance]) -> tuple[Series, ...]:

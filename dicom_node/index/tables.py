@@ -9,8 +9,13 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from dicom_node.errors import StorageCorrupt
+
 BUSY_TIMEOUT_MS = 30_000
 """A writer waits that long for another; commits take milliseconds, so reaching it means a sick disk."""
+
+LAYOUT = 2
+"""Of the tables, kept in the file; counts up where a table changes in a way that ``create_all`` cannot make."""
 
 metadata = sa.MetaData()
 
@@ -34,13 +39,16 @@ instances = sa.Table(
     sa.Column("series_uid", sa.String, nullable=False, index=True),
     sa.Column("generation", sa.Integer, nullable=False),
     sa.Column("facts", sa.String, nullable=False),
-    sa.Column("path", sa.String, nullable=False),
-    sa.Column("sha256", sa.String, nullable=False),
+    sa.Column("path", sa.String, nullable=False, index=True),
+    sa.Column("start", sa.Integer, nullable=False),
+    sa.Column("file_bytes", sa.Integer, nullable=False),
+    sa.Column("digest", sa.String, nullable=False),
     sa.Column("size_bytes", sa.Integer, nullable=False),
     sa.Column("received_at", sa.Float, nullable=False),
     sa.Column("calling_ae", sa.String, nullable=False),
 )
-"""One row a durable instance. ``generation``: of the study when it arrived; 0: one of our own results."""
+"""One row a durable instance: the Part 10 file ``path[start : start + file_bytes]`` holds a data set of ``size_bytes``.
+``generation``: of the study when it arrived; 0: one of our own results."""
 
 jobs = sa.Table(
     "jobs",
@@ -143,7 +151,7 @@ history = sa.Table(
 
 
 def open_database(path: Path) -> sa.Engine:
-    """The writing engine of ``path``, with the tables made where they are missing.
+    """The writing engine of ``path``, with the tables made where they are missing. Raises ``StorageCorrupt``.
 
     WAL with ``synchronous=FULL``: a commit that returned survives a power cut. Every transaction begins
     IMMEDIATE, so that reading and then writing in one cannot fail on a stale snapshot.
@@ -162,8 +170,22 @@ def open_database(path: Path) -> sa.Engine:
     def _on_begin(connection: sa.Connection) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
+    _require_layout(engine)
     metadata.create_all(engine)
     return engine
+
+
+def _require_layout(engine: sa.Engine) -> None:
+    """A file without tables gets the number of this layout; another number is refused, not guessed at."""
+    with engine.begin() as connection:
+        found = connection.exec_driver_sql("PRAGMA user_version").scalar()
+        if not sa.inspect(connection).has_table(instances.name):
+            connection.exec_driver_sql(f"PRAGMA user_version={LAYOUT}")
+        elif found != LAYOUT:
+            raise StorageCorrupt(
+                f"{engine.url.database} was made by another version of the node (layout {found}, not {LAYOUT}): "
+                "start with another data folder, and bring the old studies in with the version that made it"
+            )
 
 
 def seconds(moment: datetime) -> float:

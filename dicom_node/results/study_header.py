@@ -6,7 +6,6 @@ instance: the first analysed one, else the first that can be read. What is missi
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from pydicom.datadict import dictionary_VR, tag_for_keyword
@@ -17,6 +16,7 @@ from dicom_node.errors import InstanceRefused
 from dicom_node.headers.elements import MalformedDataSet
 from dicom_node.headers.part10 import open_part10
 from dicom_node.headers.values import Values
+from dicom_node.records import Part10File
 from dicom_node.results.clean_values import cleaned, decode, known_character_sets
 from dicom_node.results.request import ResultRequest
 
@@ -82,9 +82,9 @@ class StudyHeader:
 
 def read_study_header(request: ResultRequest) -> StudyHeader:
     """The header of the study; without patient where no instance can be read. Never raises for what was received."""
-    for path in _candidates(request):
+    for file in _candidates(request):
         try:
-            return _read(path, request.study_uid)
+            return _read(file, request.study_uid)
         except (InstanceRefused, MalformedDataSet, OSError):
             continue
     return StudyHeader(
@@ -95,14 +95,14 @@ def read_study_header(request: ResultRequest) -> StudyHeader:
     )
 
 
-def _candidates(request: ResultRequest) -> Iterator[Path]:
-    yield from (source.path for source in request.sources[:1])
+def _candidates(request: ResultRequest) -> Iterator[Part10File]:
+    yield from (source.file for source in request.sources[:1])
     instances = sorted(request.instances, key=lambda instance: (instance.facts.modality != "CT",))
-    yield from (instance.path for instance in instances)
+    yield from (instance.file for instance in instances)
 
 
-def _read(path: Path, study_uid: str) -> StudyHeader:
-    with open_part10(path) as encoded:
+def _read(file: Part10File, study_uid: str) -> StudyHeader:
+    with open_part10(file) as encoded:
         walk = encoded.walk()
         values = Values(walk, encoded.find(walk, _WANTED))
         character_sets = known_character_sets(values.raw(_SPECIFIC_CHARACTER_SET))

@@ -1,23 +1,23 @@
 """The verbs of a spool. What it took it keeps, exactly as it came, until somebody removes it on purpose."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import datetime
 from mmap import mmap
 from pathlib import Path
 from typing import Protocol
 
+from dicom_node.records import Part10File, Stored
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stored:
-    """What a published file holds."""
+class Found:
+    """An instance that lies in the spool, with what only its sender's association knew."""
 
-    path: Path
-    """Part 10 file (PS3.10)."""
-    sha256: str
-    """Of the encoded data set, without preamble and file meta information (hex)."""
-    size_bytes: int
-    """Of the encoded data set."""
+    stored: Stored
+    received_at: datetime
+    calling_ae: str
 
 
 class SpoolWriter(Protocol):
@@ -28,19 +28,33 @@ class SpoolWriter(Protocol):
         """How much of the data set has been written."""
         ...
 
+    @property
+    def first_bytes(self) -> bytes:
+        """Of the data set, as far as the writer still has them at hand."""
+        ...
+
+    @property
+    def digest(self) -> str:
+        """Of what has been written (see ``Stored``)."""
+        ...
+
     def write(self, pieces: Sequence[memoryview]) -> None:
         """Append to the data set. The views are void after the call. Raises ``ResourceExhausted``."""
         ...
 
     def mapped(self) -> AbstractContextManager[tuple[mmap, int]]:
-        """What has been written so far, as a mapped Part 10 file, and where the data set starts in it."""
+        """What has been written so far, mapped, and where the data set starts in it."""
         ...
 
-    def publish(self) -> Path:
-        """Make the instance durable, and give everything back. Returns its Part 10 file.
+    def holds_same(self, stored: Stored) -> bool:
+        """Whether what has been written is, byte for byte, what is stored there; also ``False`` where that is damaged.
 
-        Raises ``ResourceExhausted``, or ``StorageCorrupt`` where its UID holds other bytes, which stay as they are.
+        Raises ``OSError`` where it cannot be read at all.
         """
+        ...
+
+    def publish(self, *, received_at: datetime, calling_ae: str) -> Stored:
+        """Make the instance durable, and give everything back. Raises ``ResourceExhausted`` and ``OSError``."""
         ...
 
     def discard(self) -> None:
@@ -55,22 +69,18 @@ class Spool(Protocol):
         """Begin to take an instance. Raises ``ResourceExhausted`` when there is no room."""
         ...
 
-    def sweep(self) -> int:
-        """Remove what was not finished; only while nothing stores. Returns how many files that was."""
+    def unlisted(self, ends: Mapping[Path, int], *, alone: bool) -> Iterator[Found]:
+        """What lies behind the last instance that an index knows: ``ends`` says where in each file that ends.
+
+        With ``alone`` (nobody stores, in any process) what was not finished is removed on the way. Everything found is
+        intact and durable.
+        """
         ...
 
-    def paths(self) -> Iterator[Path]:
-        """Everything published, unread, so that a lost index can be rebuilt."""
+    def describe(self, file: Part10File) -> Stored:
+        """Read what was published, and digest it. Raises ``StorageCorrupt`` where it is damaged, and ``OSError``."""
         ...
 
-    def describe(self, path: Path) -> Stored:
-        """Read a published file, and digest it. Raises ``StorageCorrupt`` where it is damaged."""
-        ...
-
-    def set_aside(self, path: Path) -> Path:
-        """Take a damaged file out of the way, so that its instance can be received again. Returns its new name."""
-        ...
-
-    def synchronise(self, path: Path) -> None:
-        """Make sure that a published file is durable. Raises ``OSError``, and sets it aside, where it cannot be."""
+    def close(self) -> None:
+        """Give descriptors back; nothing may be taken afterwards."""
         ...

@@ -3,13 +3,12 @@
 Any folder, any depth, any file names. What is no DICOM instance is told, not silently left out.
 """
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
 from dicom_node.errors import InstanceRefused
 from dicom_node.headers import read_instance_facts
-from dicom_node.records import InstanceFacts, Series, StoredInstance
+from dicom_node.records import InstanceFacts, Part10File, Series, StoredInstance
 from dicom_node.spool.restoration import restore_uids
 
 
@@ -41,8 +40,8 @@ def studies_in(folder: Path, *, scratch: Path) -> FolderContents:
         seen.add(facts.sop_instance_uid)
         instance = StoredInstance(
             facts=facts,
-            path=source,
-            sha256=hashlib.sha256(source.read_bytes()).hexdigest(),
+            file=Part10File(source),
+            digest="",
             size_bytes=source.stat().st_size,
         )
         found.setdefault(facts.study_uid, {}).setdefault(facts.series_uid, []).append(instance)
@@ -59,9 +58,9 @@ def studies_in(folder: Path, *, scratch: Path) -> FolderContents:
 def _facts(path: Path, scratch: Path) -> tuple[InstanceFacts, Path]:
     """The facts of a file, and the file to read it from."""
     try:
-        return read_instance_facts(path), path
+        return read_instance_facts(Part10File(path)), path
     except InstanceRefused:
         copy = restore_uids(path, scratch)
         if copy is None:
             raise
-        return read_instance_facts(copy), copy
+        return read_instance_facts(Part10File(copy)), copy

@@ -137,7 +137,7 @@ def _without_copies(slices: Sequence[Slice]) -> list[Slice]:
     for group in repeated_positions(slices):
         seen: set[tuple[float | None, float | None, bytes]] = set()
         for each in group:
-            pixels = read_stored_pixels(each.source.path, each.source.sop_instance_uid)
+            pixels = read_stored_pixels(each.source.file, each.source.sop_instance_uid)
             encoded = (
                 pixels.frame(each.source.frame_number - 1) if each.source.frame_number <= len(pixels.frames) else b""
             )
@@ -151,11 +151,11 @@ def _without_copies(slices: Sequence[Slice]) -> list[Slice]:
 def _filled(
     ordered: Stack, instances: Sequence[StoredInstance], threads: ThreadPoolExecutor, decoders: DecodePool
 ) -> NDArray[np.int16]:
-    used = {each.source.path: each.source.sop_instance_uid for each in ordered.slices}
+    used = {each.source.file: each.source.sop_instance_uid for each in ordered.slices}
     described = dict(zip(used, threads.map(read_stored_pixels, used.keys(), used.values()), strict=True))
     for instance in instances:
-        if instance.path in described:
-            _refuse_other_frames(described[instance.path], instance)
+        if instance.file in described:
+            _refuse_other_frames(described[instance.file], instance)
     array = np.empty(_shape(instances, len(ordered.slices)), dtype=np.int16)
 
     broken = threading.Event()
@@ -165,7 +165,7 @@ def _filled(
             return  # the study has its reason; another hostile frame would only take its time again
         each = ordered.slices[index]
         try:
-            _decode_into(array[index], described[each.source.path], each, decoders)
+            _decode_into(array[index], described[each.source.file], each, decoders)
         except NodeError:
             broken.set()
             raise
@@ -232,5 +232,5 @@ def _source(instance: StoredInstance, frame_number: int) -> FrameSource:
         sop_instance_uid=instance.facts.sop_instance_uid,
         sop_class_uid=instance.facts.sop_class_uid,
         frame_number=frame_number,
-        path=instance.path,
+        file=instance.file,
     )

@@ -5,13 +5,13 @@ a header claims is held against the bytes that are there before anybody allocate
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from dicom_node.errors import InstanceRefused, NotAnalysable
 from dicom_node.headers.elements import PIXEL_DATA, Element, ElementWalk, MalformedDataSet
 from dicom_node.headers.facts import MAXIMUM_FRAMES
 from dicom_node.headers.part10 import EncodedDataSet, open_part10
 from dicom_node.headers.values import Values
+from dicom_node.records import Part10File
 
 _SAMPLES_PER_PIXEL = 0x00280002
 _PHOTOMETRIC = 0x00280004
@@ -66,7 +66,7 @@ class StoredPixels:
     """The frames of one instance: ``frames[n]`` lists the spans whose bytes, joined, are frame n."""
 
     sop_instance_uid: str
-    path: Path
+    file: Part10File
     transfer_syntax_uid: str
     encapsulated: bool
     layout: PixelLayout
@@ -74,34 +74,34 @@ class StoredPixels:
     """Stored values, lowest and highest, that mean "no measurement" (PS3.3 C.7.5.1.1.2)."""
     frames: tuple[tuple[Span, ...], ...]
     inflated: bytes | None
-    """The pixel data where the transfer syntax is deflated: spans count in here, not in the file."""
+    """The pixel data where the transfer syntax is deflated: spans count in here, not in the Part 10 file."""
 
     def frame(self, number: int) -> bytes:
         """The bytes of a frame, counted from 0."""
         spans = self.frames[number]
         if self.inflated is not None:
             return b"".join(self.inflated[start:stop] for start, stop in spans)
-        with self.path.open("rb", buffering=0) as file:
+        with self.file.path.open("rb", buffering=0) as file:
             parts = []
             for start, stop in spans:
-                file.seek(start)
+                file.seek(self.file.start + start)
                 parts.append(file.read(stop - start))
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-def read_stored_pixels(path: Path, sop_instance_uid: str) -> StoredPixels:
+def read_stored_pixels(file: Part10File, sop_instance_uid: str) -> StoredPixels:
     """Find the frames of a Part 10 file. Raises ``NotAnalysable`` where they are none that a CT volume can use."""
     try:
-        with open_part10(path) as data_set:
+        with open_part10(file) as data_set:
             walk = data_set.walk()
             found = data_set.find(walk, _WANTED)
-            return _stored_pixels(data_set, walk, found, path, sop_instance_uid)
+            return _stored_pixels(data_set, walk, found, file, sop_instance_uid)
     except (InstanceRefused, MalformedDataSet, OSError) as error:
         raise NotAnalysable(f"instance {sop_instance_uid} cannot be read") from error
 
 
 def _stored_pixels(
-    data_set: EncodedDataSet, walk: ElementWalk, found: dict[int, Element], path: Path, uid: str
+    data_set: EncodedDataSet, walk: ElementWalk, found: dict[int, Element], file: Part10File, uid: str
 ) -> StoredPixels:
     values = Values(walk, found)
     layout = _layout(values, uid, little_endian=data_set.encoding.little_endian)
@@ -120,7 +120,7 @@ def _stored_pixels(
         frames = _native_frames(first, pixels.stop - pixels.start, frame_count, layout, uid)
     return StoredPixels(
         sop_instance_uid=uid,
-        path=path,
+        file=file,
         transfer_syntax_uid=data_set.transfer_syntax_uid,
         encapsulated=pixels.undefined_length,
         layout=layout,

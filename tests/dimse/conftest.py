@@ -19,7 +19,8 @@ from pynetdicom.dsutils import encode
 from dicom_node.association import Intake, StorageScp
 from dicom_node.index import Index, open_database
 from dicom_node.settings import ScpSettings
-from dicom_node.spool import FileSpool
+from dicom_node.spool import SegmentSpool
+from tests.spool_contents import content
 from tests.synthetic_ct import ct_slice
 
 OUR_AE = "DICOMNODE"
@@ -31,7 +32,9 @@ class Receiver:
 
     scp: StorageScp
     intake: Intake
-    spool: FileSpool
+    spool: SegmentSpool
+    folder: Path
+    """Of the spool."""
     index: Index
 
     @property
@@ -99,6 +102,12 @@ def slice_uid(number: int) -> str:
     return str(ct_slice(number, (0.0, 0.0, 0.0)).SOPInstanceUID)
 
 
+def kept(spool: SegmentSpool) -> list[bytes]:
+    """The data sets in a spool, as they came."""
+    stored = [found.stored for found in spool.unlisted({}, alone=False)]
+    return [content(one.file)[-one.size_bytes :] for one in stored]
+
+
 @pytest.fixture
 def start_receiver(tmp_path: Path) -> Iterator[Callable[..., Receiver]]:
     running: list[Receiver] = []
@@ -107,10 +116,16 @@ def start_receiver(tmp_path: Path) -> Iterator[Callable[..., Receiver]]:
         *, minimum_free_bytes: int = 0, parts: Mapping[str, Any] = MappingProxyType({}), **settings: object
     ) -> Receiver:
         scp_settings = ScpSettings.model_validate({"ae_title": OUR_AE, "bind": "127.0.0.1", "port": 0, **settings})
-        spool = FileSpool(tmp_path / "spool", minimum_free_bytes=minimum_free_bytes)
+        spool = SegmentSpool(tmp_path / "spool", minimum_free_bytes=minimum_free_bytes)
         index = Index(open_database(tmp_path / "node.sqlite"))
         intake = Intake(spool, index)
-        receiver = Receiver(scp=StorageScp(scp_settings, intake, **parts), intake=intake, spool=spool, index=index)
+        receiver = Receiver(
+            scp=StorageScp(scp_settings, intake, **parts),
+            intake=intake,
+            spool=spool,
+            folder=tmp_path / "spool",
+            index=index,
+        )
         receiver.scp.start()
         running.append(receiver)
         return receiver

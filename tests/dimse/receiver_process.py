@@ -12,14 +12,16 @@ from dicom_node.association.recovery import index_unlisted
 from dicom_node.index import Index, open_database
 from dicom_node.logs import configure_logging
 from dicom_node.settings import ScpSettings
-from dicom_node.spool import FileSpool
+from dicom_node.spool import SegmentSpool
+from dicom_node.spool.occupancy import Occupancy
 
 
 def main(folder: Path, port: int) -> None:
     configure_logging("error")
-    spool, index = FileSpool(folder / "spool"), Index(open_database(folder / "node.sqlite"))
-    spool.sweep()
-    index_unlisted(spool, index)
+    spool, index = SegmentSpool(folder / "spool"), Index(open_database(folder / "node.sqlite"))
+    occupancy = Occupancy(folder / "spool")
+    with occupancy.alone() as alone:
+        index_unlisted(spool, index, alone=alone)
     intake = Intake(spool, index)
     scp = StorageScp(ScpSettings(bind="127.0.0.1", port=port), intake)
     scp.start()
@@ -28,6 +30,7 @@ def main(folder: Path, port: int) -> None:
     sys.stdin.read()
     scp.stop()
     intake.close()
+    occupancy.close()
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from dicom_node.demonstration.orthanc import OrthancServer
 from dicom_node.settings import ScpSettings
 from dicom_node.tls import server_context
 from tests.certificates import Authority, Pair
-from tests.dimse.conftest import OUR_AE, Receiver, Sender, encoded_slice, slice_uid
+from tests.dimse.conftest import OUR_AE, Receiver, Sender, encoded_slice, kept, slice_uid
 from tests.synthetic_ct import ct_slice
 
 Connect = Callable[..., Association]
@@ -112,7 +112,7 @@ def test_dcmtk_stores_with_both_ends_verified_in_every_profile_of_bcp_195(
     options = [*shown(authority.peer("ct1"), authority.ca), profile]
     assert dcmtk("echoscu", node.scp.port, options) == 0
     assert dcmtk("storescu", node.scp.port, options, *files) == 0
-    assert len(list(node.receiver.spool.paths())) == 3
+    assert len(kept(node.receiver.spool)) == 3
     (transfer,) = node.transfers()
     assert (transfer.study_uid, dict(transfer.instances)) == (
         ct_slice(1, (0, 0, 0)).StudyInstanceUID,
@@ -141,7 +141,7 @@ def test_orthanc_stores_over_tls(start: Start, authority: Authority, files: list
         body = json.dumps({"Resources": [study], "Synchronous": True}).encode()
         with urllib.request.urlopen(f"{orthanc.http_url}/modalities/node/store", data=body) as answer:
             assert json.load(answer)["FailedInstancesCount"] == 0
-    assert len(list(node.receiver.spool.paths())) == 3
+    assert len(kept(node.receiver.spool)) == 3
 
 
 def test_who_cannot_be_known_is_refused_and_audited_and_good_peers_go_on(

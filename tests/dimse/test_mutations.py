@@ -17,8 +17,10 @@ from pynetdicom.dsutils import encode
 from benchmarks.raw_sender import COMMAND, DATA, LAST, RawAssociation, associate_rq, c_store_rq, p_data
 from dicom_node.errors import StoreStatus
 from dicom_node.headers import read_instance_facts
+from dicom_node.spool.segments import IDLE_DESCRIPTORS
 from tests.dimse.conftest import OUR_AE, Receiver, encoded_slice, slice_uid
-from tests.dimse.test_stalled_peers import descriptors, memory_mb, threads_of_associations, wait_until
+from tests.dimse.test_stalled_peers import descriptors, memory_mb, open_segments, threads_of_associations, wait_until
+from tests.spool_contents import stored_files, unfinished_bytes
 from tests.synthetic_ct import enhanced_ct
 
 TIMES = int(os.environ.get("MUTATIONS", "1"))
@@ -77,15 +79,17 @@ def send_and_read(port: int, sent: bytes) -> None:
             pass
 
 
-def every_file_is_whole(receiver: Receiver) -> bool:
+def every_record_is_whole(receiver: Receiver) -> bool:
     receiver.intake.flush()
-    paths = list(receiver.spool.paths())
-    for path in paths:
-        facts = read_instance_facts(path, whole=True)
+    files = stored_files(receiver.spool)
+    for file in files:
+        facts = read_instance_facts(file, whole=True)
         row = receiver.index.find_instance(facts.sop_instance_uid)
         assert row is not None
-        assert row.path == path
-    return bool(paths)
+        assert row.file == file
+    assert wait_until(lambda: threads_of_associations() == 0, 5.0)
+    assert unfinished_bytes(receiver.folder) == 0
+    return bool(files)
 
 
 def test_mutated_streams_end_and_harm_nobody(start_receiver: Callable[..., Receiver]) -> None:
@@ -98,10 +102,11 @@ def test_mutated_streams_end_and_harm_nobody(start_receiver: Callable[..., Recei
     send_and_read(receiver.port, stream(3))
     assert wait_until(lambda: threads_of_associations() == 0, 5.0)
     assert {slice_uid(1), slice_uid(2), slice_uid(3), slice_uid(4)} <= {
-        read_instance_facts(path).sop_instance_uid for path in receiver.spool.paths()
+        read_instance_facts(file).sop_instance_uid for file in stored_files(receiver.spool)
     }
-    assert every_file_is_whole(receiver)
+    assert every_record_is_whole(receiver)
     assert wait_until(lambda: descriptors() <= before[0], 2.0)
+    assert open_segments() <= IDLE_DESCRIPTORS
     assert memory_mb() - before[1] < MEMORY_LEFT_MB
 
 
@@ -130,4 +135,4 @@ def test_mutated_data_sets_are_answered(receiver: Receiver, syntax: str) -> None
     assert int(StoreStatus.PROCESSING_FAILURE) not in answers, "a fault of ours; its log says more"
     assert {0, int(StoreStatus.CANNOT_UNDERSTAND)} <= answers
     assert memory_mb() - before < MEMORY_LEFT_MB
-    assert every_file_is_whole(receiver)
+    assert every_record_is_whole(receiver)

@@ -9,7 +9,10 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from benchmarks.raw_sender import COMMAND, DATA, LAST, RawAssociation, c_store_rq, command_set, p_data
 from dicom_node.association import CommitmentRequest
 from dicom_node.association.contexts import STORAGE_COMMITMENT, VERIFICATION
-from tests.dimse.conftest import OUR_AE, Receiver, encoded_slice, slice_uid
+from dicom_node.settings import ScpSettings
+from tests.dimse.conftest import OUR_AE, Receiver, encoded_slice, kept, slice_uid
+from tests.dimse.test_stalled_peers import threads_of_associations, wait_until
+from tests.spool_contents import unfinished_bytes
 
 CT, EXPLICIT = str(CTImageStorage), str(ExplicitVRLittleEndian)
 CONTEXTS = [(CT, EXPLICIT), (VERIFICATION, EXPLICIT)]
@@ -64,7 +67,7 @@ def test_requests_sent_ahead_are_answered_one_after_the_other(peer: RawAssociati
         assert struct.pack("<HHIH", 0, 0x0120, 2, number) in body, "answered in order"
     assert peer.read_status() == 0
     assert peer.release() == RELEASE_RP
-    assert len(list(receiver.spool.paths())) == 40
+    assert len(kept(receiver.spool)) == 40
 
 
 def test_a_message_may_come_in_the_smallest_pieces(peer: RawAssociation, receiver: Receiver) -> None:
@@ -75,7 +78,7 @@ def test_a_message_may_come_in_the_smallest_pieces(peer: RawAssociation, receive
         peer.socket.sendall(pdu)
     peer.socket.sendall(b"".join(pdus[200:]))
     assert peer.read_status() == 0
-    assert next(iter(receiver.spool.paths())).read_bytes().endswith(encoded)
+    assert kept(receiver.spool) == [encoded]
 
 
 def test_cancel_is_ignored(peer: RawAssociation) -> None:
@@ -127,11 +130,11 @@ def test_odd_requests_are_answered_and_the_association_goes_on(
     peer.socket.sendall(c_store(2))
     assert peer.read_status() == 0
     assert peer.release() == RELEASE_RP
-    assert len(list(receiver.spool.paths())) == 1
+    assert len(kept(receiver.spool)) == 1
 
 
 RELEASE = struct.pack(">BxIxxxx", 5, 4)
-OVERSIZE = struct.pack(">BxI", 4, 256 * 1024 + 1)
+OVERSIZE = struct.pack(">BxI", 4, ScpSettings().maximum_pdu_bytes + 1)
 
 
 @pytest.mark.parametrize(
@@ -168,7 +171,7 @@ def test_broken_protocol_aborts_its_own_association(
     peer.socket.sendall(sent)
     assert aborted(peer) == answer
     assert still_serves(receiver)
-    assert len(list(receiver.spool.paths())) == 1
+    assert len(kept(receiver.spool)) == 1
 
 
 @pytest.mark.parametrize(
@@ -214,7 +217,9 @@ def test_abort_of_the_peer_leaves_nothing_half_written(peer: RawAssociation, rec
     assert still_serves(receiver)
     peer.socket.close()
     assert still_serves(receiver)
-    assert len(list(receiver.spool.paths())) == 1
+    assert wait_until(lambda: threads_of_associations() == 0, 5.0)
+    assert kept(receiver.spool) == [encoded_slice(900)]
+    assert unfinished_bytes(receiver.folder) == 0
 
 
 N_ACTION = {

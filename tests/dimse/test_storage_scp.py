@@ -1,7 +1,6 @@
 """The Storage SCP with real associations: what is kept, what is refused and how, and what survives a kill -9."""
 
 import errno
-import hashlib
 import os
 import resource
 import socket
@@ -21,29 +20,24 @@ from pydicom.uid import (
     SecondaryCaptureImageStorage,
 )
 from pynetdicom.association import Association
-from pynetdicom.dsutils import split_dataset
+from pynetdicom.dsutils import encode, split_dataset
+from xxhash import xxh3_128_hexdigest
 
 from benchmarks.raw_sender import COMMAND, LAST, RawAssociation, c_store_rq, p_data
 from dicom_node.association import server
 from dicom_node.association.recovery import index_unlisted
 from dicom_node.association.requests import AssociationEvent, EventKind
+from dicom_node.association.transfer import MAXIMUM_PIECES
 from dicom_node.index import Index, open_database
-from dicom_node.spool import FileSpool
-from tests.dimse.conftest import OUR_AE, Receiver, Sender, encoded_slice, slice_uid
-from tests.synthetic_ct import SERIES_UID
+from dicom_node.spool import SegmentSpool
+from dicom_node.spool.segments import SUFFIX
+from tests.dimse.conftest import OUR_AE, Receiver, Sender, encoded_slice, kept, slice_uid
+from tests.spool_contents import unfinished_bytes
+from tests.synthetic_ct import SERIES_UID, ct_slice
 
 Connect = Callable[..., Association]
 REJECTED_PERMANENTLY_BY_USER = (1, 1)
 CALLING_AE_NOT_RECOGNISED, CALLED_AE_NOT_RECOGNISED = 3, 7
-
-
-def kept(receiver: Receiver) -> list[bytes]:
-    """The data sets in the spool."""
-    contents = []
-    for path in receiver.spool.paths():
-        _, offset = split_dataset(path)
-        contents.append(path.read_bytes()[offset:])
-    return contents
 
 
 def wait_until(satisfied: Callable[[], bool], timeout_s: float = 10.0) -> bool:
@@ -75,8 +69,8 @@ def test_every_transfer_syntax_is_kept_byte_for_byte(receiver: Receiver, connect
         receiver.intake.flush()
         held = receiver.index.find_instance(uid)
         assert held is not None
-        assert held.sha256 == hashlib.sha256(sent[uid]).hexdigest()
-    assert sorted(kept(receiver)) == sorted(sent.values())
+        assert held.digest == xxh3_128_hexdigest(sent[uid])
+    assert sorted(kept(receiver.spool)) == sorted(sent.values())
 
 
 @pytest.mark.real_data
@@ -98,7 +92,7 @@ def test_dcmtk_sends_jpeg_lossless(receiver: Receiver, shared_data: Path) -> Non
         ["storescu", "-xs", "-aec", OUR_AE, "127.0.0.1", str(receiver.port), str(path)], check=True, timeout=30
     )
     _, offset = split_dataset(path)
-    assert len(kept(receiver)[0]) == len(path.read_bytes()) - offset
+    assert len(kept(receiver.spool)[0]) == len(path.read_bytes()) - offset
 
 
 def test_dcmtk_echoes(receiver: Receiver) -> None:
@@ -144,7 +138,7 @@ def test_identical_repeat_is_accepted_once(receiver: Receiver, connect: Connect)
     sender = Sender(connect(receiver.port))
     for _ in range(2):
         assert sender.store(encoded_slice(1), instance_uid=slice_uid(1)).status == 0
-    assert kept(receiver) == [encoded_slice(1)]
+    assert kept(receiver.spool) == [encoded_slice(1)]
 
 
 def test_other_content_under_a_taken_uid_is_refused_and_the_first_kept(receiver: Receiver, connect: Connect) -> None:
@@ -154,7 +148,7 @@ def test_other_content_under_a_taken_uid_is_refused_and_the_first_kept(receiver:
     assert answer.status is not None
     assert 0xC000 <= answer.status <= 0xCFFF
     assert "other content" in answer.comment
-    assert kept(receiver) == [encoded_slice(1)]
+    assert kept(receiver.spool) == [encoded_slice(1)]
     assert sender.store(encoded_slice(2), instance_uid=slice_uid(2)).status == 0, "the association goes on"
 
 
@@ -186,7 +180,7 @@ def test_bad_instances_get_their_status_and_harm_nobody(
     contexts = [(uid, ExplicitVRLittleEndian) for uid in (CTImageStorage, EnhancedCTImageStorage)]
     answer = Sender(connect(receiver.port, *contexts)).store(encoded, **command)
     assert answer.status == status, answer
-    assert kept(receiver) == []
+    assert kept(receiver.spool) == []
     assert Sender(connect(receiver.port)).store(encoded_slice(3), instance_uid=slice_uid(3)).status == 0
 
 
@@ -194,7 +188,7 @@ def test_full_disk_is_answered_with_out_of_resources(start_receiver: Callable[..
     receiver = start_receiver(minimum_free_bytes=1 << 60)
     answer = Sender(connect(receiver.port)).store(encoded_slice(1), instance_uid=slice_uid(1))
     assert answer.status == 0xA700
-    assert kept(receiver) == []
+    assert kept(receiver.spool) == []
 
 
 @pytest.mark.parametrize("end", ["release", "abort"])
@@ -220,7 +214,7 @@ def test_the_same_instances_from_several_associations_at_once(receiver: Receiver
     for thread in threads:
         thread.join()
     assert answers == [0] * 40
-    assert sorted(kept(receiver)) == sorted(encoded_slice(n) for n in range(10))
+    assert sorted(kept(receiver.spool)) == sorted(encoded_slice(n) for n in range(10))
 
 
 @pytest.mark.parametrize(
@@ -276,9 +270,9 @@ from pathlib import Path
 from dicom_node.association import Intake, StorageScp
 from dicom_node.index import Index, open_database
 from dicom_node.settings import ScpSettings
-from dicom_node.spool import FileSpool
+from dicom_node.spool import SegmentSpool
 folder = Path(sys.argv[1])
-intake = Intake(FileSpool(folder / "spool"), Index(open_database(folder / "node.sqlite")))
+intake = Intake(SegmentSpool(folder / "spool"), Index(open_database(folder / "node.sqlite")))
 scp = StorageScp(ScpSettings(bind="127.0.0.1", port=0), intake)
 scp.start()
 sys.stdout.write(f"{scp.port}\\n"); sys.stdout.flush()
@@ -302,30 +296,26 @@ def test_nothing_acknowledged_is_lost_when_the_receiver_is_killed(tmp_path: Path
             acknowledged.add(number)
         process.wait(timeout=10)
         process.stdout.close()
-    spool, index = FileSpool(tmp_path / "spool"), Index(open_database(tmp_path / "node.sqlite"))
-    spool.sweep()
-    index_unlisted(spool, index)
-    held = {hashlib.sha256(path.read_bytes()[split_dataset(path)[1] :]).hexdigest() for path in spool.paths()}
+    spool, index = SegmentSpool(tmp_path / "spool"), Index(open_database(tmp_path / "node.sqlite"))
+    index_unlisted(spool, index, alone=True)
+    held = kept(spool)
+    assert len(held) == len(set(held))
     assert acknowledged
     for number in acknowledged:
-        expected = hashlib.sha256(encoded_slice(number)).hexdigest()
-        assert expected in held
+        assert encoded_slice(number) in held
         row = index.find_instance(slice_uid(number))
         assert row is not None
-        assert row.sha256 == expected
-    assert not list((tmp_path / "spool").rglob("*.part"))
+        assert row.digest == xxh3_128_hexdigest(encoded_slice(number))
+        assert spool.describe(row.file).digest == row.digest
+    assert unfinished_bytes(tmp_path / "spool") == 0
 
 
 def test_implicit_syntax_is_kept_as_it_came(receiver: Receiver, connect: Connect) -> None:
-    from pynetdicom.dsutils import encode
-
-    from tests.synthetic_ct import ct_slice
-
     encoded = encode(ct_slice(1, (0.0, 0.0, 1.0)), True, True)
     assert encoded is not None
     sender = Sender(connect(receiver.port, (CTImageStorage, ImplicitVRLittleEndian)))
     assert sender.store(encoded, instance_uid=slice_uid(1), syntax=ImplicitVRLittleEndian).status == 0
-    assert kept(receiver) == [encoded]
+    assert kept(receiver.spool) == [encoded]
 
 
 def test_the_audit_trail_counts_what_is_durable(
@@ -334,29 +324,57 @@ def test_the_audit_trail_counts_what_is_durable(
     told: list[AssociationEvent] = []
     receiver = start_receiver(parts={"audit": told.append})
 
-    def fsync(_descriptor: int) -> None:
+    def fdatasync(_descriptor: int) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     association = connect(receiver.port)
     with monkeypatch.context() as sick:
-        sick.setattr(os, "fsync", fsync)
+        sick.setattr(os, "fdatasync", fdatasync)
         assert Sender(association).store(encoded_slice(1), instance_uid=slice_uid(1)).status == 0x0110
     association.release()
     assert wait_until(lambda: told[-1].kind is EventKind.ENDED)
     assert (told[-1].instances, told[-1].studies) == (0, {})
+    assert kept(receiver.spool) == []
 
 
+@pytest.mark.parametrize("disorder", ["taken away", "cannot be cut off"])
 def test_a_place_is_given_back_although_the_disk_is_in_disorder(
-    start_receiver: Callable[..., Receiver], connect: Connect, tmp_path: Path
+    start_receiver: Callable[..., Receiver], connect: Connect, monkeypatch: pytest.MonkeyPatch, disorder: str
 ) -> None:
     receiver = start_receiver(maximum_associations=1)
-    with RawAssociation(receiver.port, timeout_s=10) as peer:
-        assert peer.associate(called_ae=OUR_AE) == 2
-        peer.socket.sendall(p_data(1, COMMAND | LAST, c_store_rq(slice_uid(1))) + p_data(1, 0, bytes(5000)))
-        assert wait_until(lambda: any(tmp_path.rglob("*.part")))
-        for temporary in tmp_path.rglob("*.part"):
-            temporary.unlink()
-    assert wait_until(lambda: connect(receiver.port).is_established)
+    association = connect(receiver.port)
+    assert Sender(association).store(encoded_slice(2), instance_uid=slice_uid(2)).status == 0
+    association.release()
+    (segment,) = receiver.folder.glob(f"*{SUFFIX}")
+    size = segment.stat().st_size
+
+    def ftruncate(_descriptor: int, _length: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as sick:
+        assert wait_until(lambda: receiver.scp.open_series() == frozenset())
+        with RawAssociation(receiver.port, timeout_s=10) as peer:
+            assert peer.associate(called_ae=OUR_AE) == 2
+            peer.socket.sendall(p_data(1, COMMAND | LAST, c_store_rq(slice_uid(1))))
+            peer.socket.sendall(p_data(1, 0, bytes(5000)) * MAXIMUM_PIECES)
+            assert wait_until(lambda: segment.stat().st_size > size)
+            if disorder == "taken away":
+                segment.unlink()
+            else:
+                sick.setattr(os, "ftruncate", ftruncate)
+        tried: list[Association] = []
+
+        def has_a_place() -> bool:
+            tried.append(connect(receiver.port))
+            return tried[-1].is_established
+
+        assert wait_until(has_a_place)
+    sender = Sender(tried[-1])
+    if disorder == "taken away":
+        assert sender.store(encoded_slice(3), instance_uid=slice_uid(3)).status == 0x0110, "no success for what is gone"
+    assert sender.store(encoded_slice(3), instance_uid=slice_uid(3)).status == 0
+    expected = [encoded_slice(3)] if disorder == "taken away" else [encoded_slice(2), encoded_slice(3)]
+    assert sorted(kept(receiver.spool)) == sorted(expected)
 
 
 def test_a_connection_that_cannot_be_served_is_not_the_last_one(

@@ -18,7 +18,7 @@ def storage_commitment() -> str:
             "What is promised",
             bullets(
                 "An instance is committed when the node holds it durably, under the SOP class of the request, and "
-                "has just read it back from its disk byte for byte as it was received.",
+                "has just read it back from its disk with the digest (XXH3, 128 bits) that it was received with.",
                 "The node does not delete instances. What it has committed to it keeps until a person removes it "
                 "from the spool on purpose. It keeps one copy, on one disk: backups are the operator's. It offers "
                 "no query and no retrieval, so no Retrieve AE Title is given.",

@@ -1,6 +1,6 @@
 """The receiving buffer: fragments come out as they went in, however the network cuts them; the rest is a fault."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given, settings
@@ -8,7 +8,14 @@ from hypothesis import strategies as st
 
 from benchmarks.raw_sender import COMMAND, DATA, LAST, p_data
 from dicom_node.association.deadlines import Deadline
-from dicom_node.association.transfer import BUFFER_BYTES, MAXIMUM_COMMAND_BYTES, ConnectionEnded, Inbox, check_length
+from dicom_node.association.transfer import (
+    BUFFER_BYTES,
+    MAXIMUM_COMMAND_BYTES,
+    ConnectionEnded,
+    Inbox,
+    Receive,
+    check_length,
+)
 from dicom_node.association.upper_layer import PduKind, ProtocolFault
 
 
@@ -35,13 +42,18 @@ class Recorder:
         return b"".join(event for event in self.events if isinstance(event, bytes))
 
 
-def source(stream: bytes, sizes: Sequence[int] = ()) -> Callable[[memoryview], int]:
-    """A peer that sends the stream in parts of those sizes, the last size over and over, and closes."""
+def source(stream: bytes, sizes: Sequence[int] = ()) -> Receive:
+    """A peer that sends the stream in parts of those sizes, the last size over and over, and closes.
+
+    What is asked for as a whole is had as a whole every other time, as by a connection that TLS encrypts.
+    """
     position, turn = 0, 0
 
-    def receive_into(view: memoryview) -> int:
+    def receive_into(view: memoryview, *, whole: bool = False) -> int:
         nonlocal position, turn
         size = sizes[min(turn, len(sizes) - 1)] if sizes else len(stream)
+        if whole and turn % 2:
+            size = len(view)
         turn += 1
         part = stream[position : position + min(size, len(view))]
         view[: len(part)] = part

@@ -26,9 +26,9 @@ from dicom_node.flow.commit import Committer
 from dicom_node.flow.commitment_pauses import pause_s
 from dicom_node.flow.durable import Durable
 from dicom_node.index import CommitmentTable, Index, open_database
-from dicom_node.records import CommitmentState
+from dicom_node.records import CommitmentState, Part10File, Stored
 from dicom_node.settings import CommitmentSettings
-from dicom_node.spool import FileSpool, Stored
+from dicom_node.spool import SegmentSpool
 from tests.synthetic_ct import ct_slice
 
 PEER = "CT1"
@@ -82,7 +82,7 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
     running: list[Durable] = []
 
     def start_committer(port: int, *, retry_for_hours: float = 1.0) -> Committer:
-        spool = FileSpool(tmp_path / "spool")
+        spool = SegmentSpool(tmp_path / "spool")
         database = open_database(tmp_path / "node.sqlite")
         index, durable = Index(database), Durable(tmp_path / "node.sqlite")
         intake = Intake(spool, index)
@@ -174,10 +174,11 @@ def test_what_is_not_held_or_damaged_is_told(start: Callable[..., Committer], mo
     damaged, missing = (committer.index.find_instance(uid(number)) for number in (2, 3))
     assert damaged is not None
     assert missing is not None
-    content = bytearray(damaged.path.read_bytes())
-    content[-1] ^= 1
-    damaged.path.write_bytes(content)
-    missing.path.unlink()
+    with damaged.file.path.open("r+b") as segment:
+        segment.seek(damaged.file.start + (damaged.file.size_bytes or 0) - 1)
+        segment.write(b"\xff")
+        segment.seek(missing.file.start)
+        segment.write(bytes(128))
     assert committer.accept(request(1, 2, 3, 4)) == ActionStatus.SUCCESS
     wait_for(lambda: bool(modality.reports))
     ((event_type, report),) = modality.reports
@@ -211,17 +212,17 @@ def test_peer_that_is_away_hears_it_later(start: Callable[..., Committer]) -> No
 
 
 def test_peer_that_is_away_costs_one_reading(start: Callable[..., Committer], monkeypatch: pytest.MonkeyPatch) -> None:
-    read: list[Path] = []
-    describe = FileSpool.describe
+    read: list[Part10File] = []
+    describe = SegmentSpool.describe
 
-    def counted(self: FileSpool, path: Path) -> Stored:
-        read.append(path)
-        return describe(self, path)
+    def counted(self: SegmentSpool, file: Part10File) -> Stored:
+        read.append(file)
+        return describe(self, file)
 
     modality = Modality()
     committer = start(modality.port)
     committer.flush()  # reads what it indexes
-    monkeypatch.setattr(FileSpool, "describe", counted)
+    monkeypatch.setattr(SegmentSpool, "describe", counted)
     assert committer.accept(request(1)) == ActionStatus.SUCCESS
     wait_for(lambda: committer.commitments.find(PEER, TRANSACTION).tries >= 3)
     assert len(read) == 1

@@ -14,8 +14,16 @@ from dicom_node.flow.durable import Durable
 from dicom_node.flow.reconcile import Reconciler
 from dicom_node.flow.retry import retry_study
 from dicom_node.index import Arrival, CommitmentTable, Index, JobTable, open_database
-from dicom_node.records import DeliveryState, InstanceFacts, ResultKind, ResultObject, StoredInstance, StudyState
-from dicom_node.spool import FileSpool
+from dicom_node.records import (
+    DeliveryState,
+    InstanceFacts,
+    Part10File,
+    ResultKind,
+    ResultObject,
+    StoredInstance,
+    StudyState,
+)
+from dicom_node.spool import SegmentSpool
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 PATIENCE_S = 20.0
@@ -58,7 +66,7 @@ def jobs(database: Path) -> JobTable:
         series_description="", instance_number=1, body_part="", kernel="", contrast_agent="", slice_thickness_mm=None,
         gantry_tilt_deg=None, rows=None, columns=None, frames=(), frame_of_reference_uid="", burned_in_annotation="",
     )  # fmt: skip
-    stored = StoredInstance(facts=facts, path=Path("/s"), sha256="a", size_bytes=1)
+    stored = StoredInstance(facts=facts, file=Part10File(Path("/s"), 0, 1), digest="a", size_bytes=1)
     index.add_instances([Arrival(instance=stored, received_at=NOW, calling_ae="CT1")])
     (progress,) = index.receiving()
     assert index.close_generation(progress, now=NOW, reason="quiet", enqueue=lambda _c, _j: "lost") == "1.2/1"
@@ -86,7 +94,7 @@ def durable(database: Path, jobs: JobTable, worked: Worked) -> Iterator[Durable]
 def reconciler(database: Path, jobs: JobTable, durable: Durable, tmp_path: Path) -> Reconciler:
     engine = open_database(database)
     committer = Committer(
-        commitments=CommitmentTable(engine), index=Index(engine), spool=FileSpool(tmp_path / "spool"), queue=durable,
+        commitments=CommitmentTable(engine), index=Index(engine), spool=SegmentSpool(tmp_path / "spool"), queue=durable,
         peers={}, flush=lambda: None,
     )  # fmt: skip
     return Reconciler(jobs=jobs, durable=durable, committer=committer)

@@ -16,7 +16,7 @@ from dicom_node.flow.durable import Durable
 from dicom_node.flow.process import ENGINE_RETRY_LONGEST_S, Processor, engine_pause_s
 from dicom_node.index import Arrival, Index, JobTable, Overview, open_database
 from dicom_node.index.received import utc_now
-from dicom_node.records import InstanceFacts, StoredInstance, StudyState
+from dicom_node.records import InstanceFacts, Part10File, StoredInstance, StudyState
 from dicom_node.routing import load_rules
 from dicom_node.settings import REPOSITORY_ROOT
 from inference.engines.triton import TritonEngine
@@ -47,7 +47,7 @@ def database(tmp_path: Path) -> Path:
         series_description="", instance_number=1, body_part="", kernel="", contrast_agent="", slice_thickness_mm=None,
         gantry_tilt_deg=None, rows=None, columns=None, frames=(), frame_of_reference_uid="", burned_in_annotation="",
     )  # fmt: skip
-    instance = StoredInstance(facts=facts, path=tmp_path / "absent", sha256="a", size_bytes=1)
+    instance = StoredInstance(facts=facts, file=Part10File(tmp_path / "absent", 0, 1), digest="a", size_bytes=1)
     index.add_instances([Arrival(instance=instance, received_at=utc_now(), calling_ae="CT1")])
     (progress,) = index.receiving()
     long_ago = datetime(2020, 1, 1, tzinfo=UTC)

@@ -19,11 +19,12 @@ ITEM = struct.pack("<HHI", 0xFFFE, 0xE000, UNDEFINED)
 ITEM_END = struct.pack("<HHI", 0xFFFE, 0xE00D, 0)
 SEQUENCE_END = struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
 EMPTY_ITEM = struct.pack("<HHI", 0xFFFE, 0xE000, 0)
+WANTED = frozenset({0x00080060, 0x00081140})
 MODALITY = struct.pack("<HH2sH", 0x0008, 0x0060, b"CS", 2) + b"CT"
 
 
 def find(encoded: bytes, *, to_end: bool = True) -> set[int]:
-    return set(ElementWalk(encoded, Encoding()).find({0x00080060, 0x00081140}, 0, len(encoded), to_end=to_end))
+    return set(ElementWalk(encoded, Encoding()).find(WANTED, 0, len(encoded), to_end=to_end))
 
 
 def test_nesting_is_walked_up_to_its_bound_and_no_further() -> None:
@@ -83,7 +84,7 @@ def test_malformed_structure_is_one_error_with_our_words_only(encoded: bytes) ->
 def test_pixel_data_ends_the_walk_of_a_header() -> None:
     pixels = struct.pack("<HH2sHI", 0x7FE0, 0x10, b"OW", 0, 2**31)
     walk = ElementWalk(MODALITY + pixels + b"\0" * 6, Encoding())
-    element = walk.find({0x7FE00010}, 0, len(walk.encoded))[0x7FE00010]
+    element = walk.find(frozenset({0x7FE00010}), 0, len(walk.encoded))[0x7FE00010]
     assert element.stop - element.start == 6
 
 

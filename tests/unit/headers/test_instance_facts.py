@@ -26,7 +26,7 @@ from synthetic_ct import AXIAL, FRAME_OF_REFERENCE_UID, SERIES_UID, STUDY_UID, c
 
 from dicom_node.errors import InstanceRefused
 from dicom_node.headers import facts_from_data_set, is_valid_uid, read_instance_facts
-from dicom_node.records import InstanceFacts
+from dicom_node.records import InstanceFacts, Part10File
 
 
 def encoded(image: Dataset, *, explicit: bool = True, little: bool = True) -> bytes:
@@ -201,7 +201,7 @@ def test_other_files_are_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "file"
     path.write_bytes(content)
     with pytest.raises(InstanceRefused) as caught:
-        read_instance_facts(path)
+        read_instance_facts(Part10File(path))
     assert caught.value.status == 0xC000
 
 
@@ -260,14 +260,14 @@ def test_a_file_with_damaged_meta_information_is_refused(tmp_path: Path) -> None
     whole[140:144] = (2**31).to_bytes(4, "little")
     (tmp_path / "0.dcm").write_bytes(whole)
     with pytest.raises(InstanceRefused, match="file meta"):
-        read_instance_facts(tmp_path / "0.dcm")
+        read_instance_facts(Part10File(tmp_path / "0.dcm"))
 
 
 def test_pixel_data_is_not_needed_in_a_file_but_has_to_be_whole_on_the_wire(tmp_path: Path) -> None:
     series = write(tmp_path, [ct_slice(1, (0, 0, 0))])
-    path = series.instances[0].path
+    path = series.instances[0].file.path
     path.write_bytes(path.read_bytes()[:-10])
-    assert read_instance_facts(path) == series.instances[0].facts
+    assert read_instance_facts(Part10File(path)) == series.instances[0].facts
     with pytest.raises(InstanceRefused, match="truncated"):
         facts_from_data_set(encoded(ct_slice(1, (0, 0, 0)))[:-10], ExplicitVRLittleEndian)
 
@@ -282,7 +282,7 @@ def test_facts_hold_no_patient_identifiers() -> None:
 def test_facts_agree_with_pydicom_on_real_files(shared_data: Path) -> None:
     for path in sorted(shared_data.glob("dicom_transfer_syntaxes/*.dcm")):
         image = pydicom.dcmread(path, stop_before_pixels=True)
-        read = read_instance_facts(path)
+        read = read_instance_facts(Part10File(path))
         assert read.sop_instance_uid == image.SOPInstanceUID
         assert read.rows == image.Rows
         assert read.frames[0].position_mm == tuple(float(value) for value in image.ImagePositionPatient)

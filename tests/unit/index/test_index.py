@@ -11,6 +11,7 @@ from dicom_node.index import Arrival, Index, JobTable, Overview, open_database
 from dicom_node.records import (
     DeliveryState,
     InstanceFacts,
+    Part10File,
     ResultKind,
     ResultObject,
     SeriesDecision,
@@ -29,7 +30,8 @@ def instance(number: int, *, study: str = "1.2", series: str = "1.2.3", content:
         slice_thickness_mm=None, gantry_tilt_deg=None, rows=None, columns=None, frames=(),
         frame_of_reference_uid="", burned_in_annotation="",
     )  # fmt: skip
-    return StoredInstance(facts=facts, path=Path(f"/spool/{series}.{number}"), sha256=content, size_bytes=1)
+    file = Part10File(Path(f"/spool/{series}.{number}"), 0, 1)
+    return StoredInstance(facts=facts, file=file, digest=content, size_bytes=1)
 
 
 def result(uid: str, kind: ResultKind = ResultKind.REPORT) -> ResultObject:
@@ -91,7 +93,7 @@ def test_same_uid_keeps_the_first_content(index: Index) -> None:
     add(index, instance(1, content="first"))
     assert add(index, instance(1, content="second")) == ("1.2.3.1",)
     (series,) = index.series_of_study("1.2", generation=1)
-    assert [one.sha256 for one in series.instances] == ["first"]
+    assert [one.digest for one in series.instances] == ["first"]
 
 
 def test_a_batch_is_what_its_rows_are_one_by_one(index: Index) -> None:

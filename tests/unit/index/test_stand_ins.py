@@ -8,7 +8,15 @@ import sqlalchemy as sa
 
 from dicom_node.delivery.fallbacks import stand_ins
 from dicom_node.index import Arrival, Index, JobTable, Overview, open_database
-from dicom_node.records import DeliveryState, InstanceFacts, ResultKind, ResultObject, StoredInstance, StudyState
+from dicom_node.records import (
+    DeliveryState,
+    InstanceFacts,
+    Part10File,
+    ResultKind,
+    ResultObject,
+    StoredInstance,
+    StudyState,
+)
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 STUDY, JOB, PACS = "1.2", "1.2/1", "pacs"
@@ -35,7 +43,7 @@ def database(tmp_path: Path) -> sa.Engine:
         gantry_tilt_deg=None, rows=None, columns=None, frames=(), frame_of_reference_uid="", burned_in_annotation="",
     )  # fmt: skip
     index = Index(engine)
-    stored = StoredInstance(facts=facts, path=Path("/s"), sha256="a", size_bytes=1)
+    stored = StoredInstance(facts=facts, file=Part10File(Path("/s"), 0, 1), digest="a", size_bytes=1)
     index.add_instances([Arrival(instance=stored, received_at=NOW, calling_ae="CT1")])
     (progress,) = index.receiving()
     assert index.close_generation(progress, now=NOW, reason="quiet", enqueue=lambda _c, _j: "process") == JOB

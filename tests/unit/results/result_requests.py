@@ -11,7 +11,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, ExplicitVRLittleEndian
 
 from dicom_node.headers import read_instance_facts
-from dicom_node.records import FrameSource, Series, SeriesDecision, StoredInstance
+from dicom_node.records import FrameSource, Part10File, Series, SeriesDecision, StoredInstance
 from dicom_node.results import ResultRequest
 from inference.findings import (
     Box,
@@ -149,7 +149,8 @@ def write(data_set: Dataset, path: Path) -> StoredInstance:
     data_set.file_meta = FileMetaDataset()
     data_set.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     data_set.save_as(path, enforce_file_format=True)
-    return StoredInstance(facts=read_instance_facts(path), path=path, sha256="00" * 32, size_bytes=path.stat().st_size)
+    file = Part10File(path)
+    return StoredInstance(facts=read_instance_facts(file), file=file, digest="", size_bytes=path.stat().st_size)
 
 
 def single_frames(
@@ -297,7 +298,7 @@ def make_request(
                 sop_instance_uid=instance.facts.sop_instance_uid,
                 sop_class_uid=instance.facts.sop_class_uid,
                 frame_number=number,
-                path=instance.path,
+                file=instance.file,
             )
             for instance, number in frames
         ),

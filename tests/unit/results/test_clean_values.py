@@ -98,12 +98,12 @@ def test_a_flawed_header_does_not_keep_results_from_being_written(
         0x00080201: ("SH", b"CEST"),
     }
     for instance in request.instances:
-        data_set = dcmread(instance.path)
+        data_set = dcmread(instance.file.path)
         for tag, (representation, value) in flaws.items():
             data_set._dict[Tag(tag)] = RawDataElement(
                 Tag(tag), representation, len(value), value + b" " * (len(value) % 2), 0, False, True
             )
-        data_set.save_as(instance.path)
+        data_set.save_as(instance.file.path)
 
     for item in write_results(request, tmp_path / "out"):
         written = dcmread(item.path)

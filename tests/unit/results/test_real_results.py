@@ -13,7 +13,7 @@ from result_requests import findings
 from test_results import dciodvfy_errors
 
 from dicom_node.headers import read_instance_facts
-from dicom_node.records import FrameSource, ResultKind, Series, SeriesDecision, StoredInstance
+from dicom_node.records import FrameSource, Part10File, ResultKind, Series, SeriesDecision, StoredInstance
 from dicom_node.results import ResultRequest, write_results
 from dicom_node.uids import phantom_uid
 from inference.findings import Region, Status
@@ -23,7 +23,8 @@ pytestmark = pytest.mark.real_data
 
 
 def stored(path: Path) -> StoredInstance:
-    return StoredInstance(facts=read_instance_facts(path), path=path, sha256="00" * 32, size_bytes=path.stat().st_size)
+    file = Part10File(path)
+    return StoredInstance(facts=read_instance_facts(file), file=file, digest="", size_bytes=path.stat().st_size)
 
 
 def named(path: Path, folder: Path) -> StoredInstance:
@@ -89,7 +90,7 @@ def test_a_patient_s_segmentation_lies_on_the_source_slices(shared_data: Path, t
                 sop_instance_uid=instance.facts.sop_instance_uid,
                 sop_class_uid=instance.facts.sop_class_uid,
                 frame_number=1,
-                path=instance.path,
+                file=instance.file,
             )
             for instance in ordered
         ),
@@ -107,7 +108,7 @@ def test_a_patient_s_segmentation_lies_on_the_source_slices(shared_data: Path, t
         assert_missing_frames_are_empty=True,
     )[..., 0]
     np.testing.assert_array_equal(pixels.astype(bool), masks[Region.INFECTED_REGION])
-    positions = {path: dcmread(path, stop_before_pixels=True) for path in {item.path for item in instances}}
+    positions = {path: dcmread(path, stop_before_pixels=True) for path in {item.file.path for item in instances}}
     by_uid = {data_set.SOPInstanceUID: data_set.ImagePositionPatient for data_set in positions.values()}
     for group in segmentation.PerFrameFunctionalGroupsSequence:
         source = group.DerivationImageSequence[0].SourceImageSequence[0].ReferencedSOPInstanceUID

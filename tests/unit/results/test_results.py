@@ -172,7 +172,7 @@ def test_a_reason_beyond_the_source_character_set_is_still_readable(make_request
 def test_a_study_of_which_nothing_can_be_read_still_has_its_report(make_request: MakeRequest, tmp_path: Path) -> None:
     request = make_request(Status.NOT_ANALYSED, reason="no instance can be read")
     for instance in request.instances:
-        instance.path.write_bytes(b"no DICOM")
+        instance.file.path.write_bytes(b"no DICOM")
     without_instances = replace(
         request, series=(), decisions=(SeriesDecision(series_uid="1.2.3", pipeline=None, reason="not readable"),)
     )

@@ -89,14 +89,14 @@ def encoded(request: ResultRequest, folder: Path, command: tuple[str, ...]) -> R
     program, *options = command
     copies = {}
     for instance in request.instances:
-        target = folder / instance.path.name
-        subprocess.run([program, *options, str(instance.path), str(target)], check=True, capture_output=True)
-        copies[instance.path] = stored(target)
+        target = folder / instance.file.path.name
+        subprocess.run([program, *options, str(instance.file.path), str(target)], check=True, capture_output=True)
+        copies[instance.file] = stored(target)
     (series,) = request.series
     return replace(
         request,
-        series=(replace(series, instances=tuple(copies[instance.path] for instance in series.instances)),),
-        sources=tuple(replace(source, path=copies[source.path].path) for source in request.sources),
+        series=(replace(series, instances=tuple(copies[instance.file] for instance in series.instances)),),
+        sources=tuple(replace(source, file=copies[source.file].file) for source in request.sources),
     )
 
 
@@ -120,7 +120,7 @@ def test_results_agree_with_their_study_and_others_read_them(
 
     written = write_results(request, tmp_path / "out")
 
-    sources = [instance.path for instance in request.instances]
+    sources = [instance.file.path for instance in request.instances]
     if isinstance(STUDIES[study].get("SpecificCharacterSet"), list):
         sources = [in_unicode(path, tmp_path / "unicode") for path in sources]
     assert dcentvfy_errors([*sources, *(item.path for item in written)]) == []
@@ -143,7 +143,7 @@ def test_results_of_every_transfer_syntax_agree_with_their_study(
     assert [item.kind for item in written] == list(ResultKind)
     # dicom3tools inflate nothing; the attributes of the plain sources are the same.
     sources = (plain if syntax == "deflated" else request).instances
-    assert dcentvfy_errors([*(instance.path for instance in sources), *(item.path for item in written)]) == []
+    assert dcentvfy_errors([*(instance.file.path for instance in sources), *(item.path for item in written)]) == []
     for item in written:
         assert dciodvfy_errors(item.path) == []
         read_by_others(item)
@@ -165,7 +165,7 @@ def test_reports_of_odd_studies_agree_with_them(shared_data: Path, tmp_path: Pat
     for number, held in enumerate(studies(instances)):
         written = write_results(not_analysed(held, "a reason"), tmp_path / str(number))
 
-        assert added_errors([instance.path for instance in held], written) == []
+        assert added_errors([instance.file.path for instance in held], written) == []
         for item in written:
             assert dciodvfy_errors(item.path) == []
             read_by_others(item)
@@ -181,6 +181,6 @@ def test_reports_of_real_patients_agree_with_their_study(shared_data: Path, tmp_
 
     written = write_results(not_analysed(instances, "a reason"), tmp_path / "out")
 
-    assert added_errors([instance.path for instance in instances], written) == []
+    assert added_errors([instance.file.path for instance in instances], written) == []
     for item in written:
         read_by_others(item)

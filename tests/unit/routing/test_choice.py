@@ -12,7 +12,7 @@ from pydicom.uid import (
     SecondaryCaptureImageStorage,
 )
 
-from dicom_node.records import FrameGeometry, InstanceFacts, Series, StoredInstance
+from dicom_node.records import FrameGeometry, InstanceFacts, Part10File, Series, StoredInstance
 from dicom_node.routing import Rules, choose, load_rules
 
 SHIPPED = load_rules(Path(__file__).parents[3] / "config" / "pipelines.toml").only("lung_lesions")
@@ -64,7 +64,7 @@ def series(
         )
         own = {"sop_instance_uid": f"1.2.3.{index}", "frames": (frame,), **facts}
         instances.append(
-            StoredInstance(facts=replace(base, **own), path=Path("unread.dcm"), sha256="0" * 64, size_bytes=1)
+            StoredInstance(facts=replace(base, **own), file=Part10File(Path("unread.dcm")), digest="", size_bytes=1)
         )
     return Series(study_uid="1.2", series_uid=base.series_uid, instances=tuple(instances))
 

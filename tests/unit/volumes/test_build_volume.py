@@ -253,6 +253,6 @@ def test_a_size_that_no_memory_holds_is_refused_before_it_is_allocated(tmp_path:
 
 def test_a_file_that_vanished_is_named(tmp_path: Path) -> None:
     series = write(tmp_path, axial_series(12))
-    series.instances[3].path.unlink()
+    series.instances[3].file.path.unlink()
     with pytest.raises(NotAnalysable, match=f"instance {series.instances[3].facts.sop_instance_uid} cannot be read"):
         build_volume(series)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from dicom_node.errors import NotAnalysable
 from dicom_node.headers.values import MAXIMUM_NUMBER
-from dicom_node.records import FrameGeometry, FrameSource
+from dicom_node.records import FrameGeometry, FrameSource, Part10File
 from dicom_node.volumes.geometry import Slice, repeated_positions, stack
 
 NUMBERS = (
@@ -28,7 +28,7 @@ def one_slice(
 ) -> Slice:
     return Slice(
         source=FrameSource(
-            sop_instance_uid=f"1.2.{number}", sop_class_uid="1.2", frame_number=1, path=Path("unread.dcm")
+            sop_instance_uid=f"1.2.{number}", sop_class_uid="1.2", frame_number=1, file=Part10File(Path("unread.dcm"))
         ),
         geometry=FrameGeometry(
             position_mm=position, orientation=orientation, spacing_mm=spacing, rescale_slope=1.0, rescale_intercept=0.0

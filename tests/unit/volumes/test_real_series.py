@@ -13,7 +13,7 @@ from synthetic_ct import series_of
 
 from dicom_node.errors import InstanceRefused, NotAnalysable
 from dicom_node.headers import read_instance_facts
-from dicom_node.records import Series
+from dicom_node.records import Part10File, Series
 from dicom_node.volumes import SeriesVolume, build_volume
 
 pytestmark = pytest.mark.real_data
@@ -23,7 +23,7 @@ def read_folder(folder: Path) -> list[Series]:
     by_series: dict[str, list[Path]] = defaultdict(list)
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         try:
-            by_series[read_instance_facts(path).series_uid].append(path)
+            by_series[read_instance_facts(Part10File(path)).series_uid].append(path)
         except InstanceRefused:
             assert not path.read_bytes()[128:].startswith(b"DICM"), path
     return [series_of(paths) for paths in by_series.values()]
@@ -124,7 +124,7 @@ def test_covid_patient_runs_from_feet_to_head(shared_data: Path, tmp_path: Path)
     (series,) = read_folder(folder)
     built = build_volume(series)
     assert built.volume.array_zyx.shape == (133, 512, 512)
-    first, last = pydicom.dcmread(built.sources[0].path), pydicom.dcmread(built.sources[-1].path)
+    first, last = pydicom.dcmread(built.sources[0].file.path), pydicom.dcmread(built.sources[-1].file.path)
     assert (first.InstanceNumber, last.InstanceNumber) == (133, 1)
     assert (built.volume.array_zyx[0] == np.maximum(first.pixel_array.astype(np.int32) - 1024, -1024)).all()
     assert built.volume.patient_mm(index_ijk=(0, 0, 132))[2] == pytest.approx(float(last.ImagePositionPatient[2]))

@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from dicom_node.association import AssociationEvent, Intake
 from dicom_node.index import Index, open_database
 from dicom_node.settings import StowSettings, WebSettings
-from dicom_node.spool import FileSpool
+from dicom_node.spool import SegmentSpool
 from dicom_node.web.server import WebServer
 from dicom_node.web.stow import create_stow
 from tests.unit.web.stow_port import TOKEN, Stow, client_of
@@ -23,7 +23,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Stow]]:
     def start_stow(*, minimum_free_bytes: int = 0, told: list[AssociationEvent] | None = None, **settings: int) -> Stow:
         events: list[AssociationEvent] = [] if told is None else told
         (tmp_path / "token").write_text(TOKEN + "\n")
-        spool = FileSpool(tmp_path / "spool", minimum_free_bytes=minimum_free_bytes)
+        spool = SegmentSpool(tmp_path / "spool", minimum_free_bytes=minimum_free_bytes)
         index = Index(open_database(tmp_path / "node.sqlite"))
         application = FastAPI()
         stow_settings = StowSettings.model_validate({"token_file": tmp_path / "token", **settings})
@@ -33,7 +33,10 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Stow]]:
         server.start()
         client = client_of(server.port)
         running.append((server, client, intake))
-        return Stow(application=application, client=client, port=server.port, spool=spool, index=index, intake=intake)
+        return Stow(
+            application=application, client=client, port=server.port, folder=tmp_path / "spool", spool=spool,
+            index=index, intake=intake,
+        )  # fmt: skip
 
     yield start_stow
     for server, client, intake in running:

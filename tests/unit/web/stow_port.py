@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from io import BytesIO
+from pathlib import Path
 
 import httpx
 from fastapi import FastAPI
@@ -10,7 +11,8 @@ from pydicom.dataset import Dataset
 
 from dicom_node.association import Intake
 from dicom_node.index import Index
-from dicom_node.spool import FileSpool
+from dicom_node.spool import SegmentSpool
+from tests.spool_contents import stored_files
 from tests.synthetic_ct import axial_series
 
 TOKEN = "0123456789abcdef" * 4  # not random: test names hold it, and parallel runs compare them
@@ -32,7 +34,8 @@ class Stow:
     application: FastAPI
     client: httpx.Client
     port: int
-    spool: FileSpool
+    folder: Path
+    spool: SegmentSpool
     index: Index
     intake: Intake
 
@@ -41,7 +44,7 @@ class Stow:
         return self.client.post(path, content=body, headers={"Content-Type": CONTENT_TYPE, **headers})
 
     def held(self) -> int:
-        return len(list(self.spool.paths()))
+        return len(stored_files(self.spool))
 
 
 def file_of(image: Dataset, **meta: str) -> bytes:

@@ -9,7 +9,7 @@ import pytest
 from fastapi import FastAPI
 
 from dicom_node.index import Arrival, Index, JobTable, Overview, open_database
-from dicom_node.records import InstanceFacts, ResultKind, ResultObject, SeriesDecision, StoredInstance
+from dicom_node.records import InstanceFacts, Part10File, ResultKind, ResultObject, SeriesDecision, StoredInstance
 from dicom_node.settings import WebSettings
 from dicom_node.web.console import create_console
 from dicom_node.web.server import WebServer
@@ -33,7 +33,7 @@ def browser(tmp_path: Path) -> Iterator[httpx.Client]:
         slice_thickness_mm=None, gantry_tilt_deg=None, rows=None, columns=None, frames=(),
         frame_of_reference_uid="", burned_in_annotation="",
     )  # fmt: skip
-    stored = StoredInstance(facts=facts, path=Path("/spool/1"), sha256="a", size_bytes=1)
+    stored = StoredInstance(facts=facts, file=Part10File(Path("/spool/1"), 0, 1), digest="a", size_bytes=1)
     index.add_instances([Arrival(instance=stored, received_at=NOW, calling_ae="CT1")])
     (progress,) = index.receiving()
     job_id = index.close_generation(progress, now=NOW, reason="quiet", enqueue=lambda _c, _j: "workflow")

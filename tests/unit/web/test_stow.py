@@ -16,6 +16,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import CTImageStorage
 
 from dicom_node.association import AssociationEvent, EventKind
+from tests.spool_contents import content, stored_files, unfinished_bytes
 from tests.synthetic_ct import SERIES_UID, STUDY_UID, axial_series
 from tests.unit.web.stow_port import BOUNDARY, CONTENT_TYPE, PART, TOKEN, Stow, body, file_of, images
 
@@ -53,10 +54,11 @@ def test_every_instance_is_stored_once_and_named(stow: Stow) -> None:
 def test_what_is_stored_is_the_data_set_and_no_preamble(stow: Stow) -> None:
     (file,) = images(1)
     assert stow.post(body(b"MZ" + b"\x90" * 126 + file[128:])).status_code == 200
-    (path,) = stow.spool.paths()
-    stored = path.read_bytes()
-    assert stored[:132] == bytes(128) + b"DICM"
-    assert dcmread(path) == dcmread(BytesIO(file))
+    (place,) = stored_files(stow.spool)
+    stored = content(place)
+    assert b"MZ" not in stored[:128]
+    assert stored[128:132] == b"DICM"
+    assert dcmread(BytesIO(stored)) == dcmread(BytesIO(file))
 
 
 @pytest.mark.parametrize("cut", [1, 2, 3, 7, 64 * 1024])
@@ -70,7 +72,7 @@ def test_parts_are_found_however_the_body_is_cut(stow: Stow, cut: int) -> None:
     answer = stow.client.post("/dicom-web/studies", content=chunks, headers={"Content-Type": CONTENT_TYPE})
     assert answer.status_code == 200, answer.text
     assert len(references(answer, STORED)) == 2
-    assert image.PixelData in b"".join(path.read_bytes() for path in stow.spool.paths())
+    assert image.PixelData in b"".join(map(content, stored_files(stow.spool)))
 
 
 def test_one_bad_part_harms_no_other(stow: Stow) -> None:
@@ -82,7 +84,7 @@ def test_one_bad_part_harms_no_other(stow: Stow) -> None:
     assert references(answer, FAILED) == [(uid, 0xC000)]
     assert references(answer, OTHER) == [("", 0xC000)]
     assert stow.held() == 2
-    assert stow.spool.sweep() == 0, "a refused part leaves nothing"
+    assert unfinished_bytes(stow.folder) == 0, "a refused part leaves nothing"
 
 
 @pytest.mark.parametrize(
@@ -112,7 +114,7 @@ def test_other_content_under_a_taken_uid_fails_and_the_first_is_kept(stow: Stow)
     answer = stow.post(body(first, file_of(image)))
     assert answer.status_code == 202
     assert references(answer, FAILED) == [(str(image.SOPInstanceUID), 0xC001)]
-    assert b"Thorax" in next(iter(stow.spool.paths())).read_bytes()
+    assert b"Thorax" in content(stored_files(stow.spool)[0])
 
 
 def test_an_address_with_a_study_takes_that_study_alone(stow: Stow) -> None:
@@ -259,7 +261,7 @@ def test_a_sender_that_goes_away_leaves_nothing_half(stow: Stow) -> None:
         time.sleep(0.5)
     assert stow.post(body(*images(2))).status_code == 200
     assert stow.held() == 2
-    assert stow.spool.sweep() == 0
+    assert unfinished_bytes(stow.folder) == 0
 
 
 def test_curl_stores(stow: Stow, tmp_path: Path) -> None:

@@ -13,9 +13,10 @@ from dicom_node.association import Intake
 from dicom_node.association.file_intake import ArrivingFile
 from dicom_node.index import Index, open_database
 from dicom_node.settings import StowSettings
-from dicom_node.spool import FileSpool
+from dicom_node.spool import SegmentSpool
 from dicom_node.web.multipart_related import MalformedMultipart, TooManyParts
 from dicom_node.web.stow_upload import Upload
+from tests.spool_contents import unfinished_bytes
 from tests.synthetic_ct import axial_series
 
 BOUNDARY = b"boundary"
@@ -44,20 +45,20 @@ mutation = st.tuples(
 
 
 @pytest.fixture(scope="module")
-def spool_and_intake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[FileSpool, Intake]]:
+def spool_and_intake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Intake]]:
     folder: Path = tmp_path_factory.mktemp("fuzz")
-    spool = FileSpool(folder / "spool", synchronise=False)
+    spool = SegmentSpool(folder / "spool", synchronise=False)
     intake = Intake(spool, Index(open_database(folder / "node.sqlite")))
-    yield spool, intake
+    yield folder / "spool", intake
     intake.close()
 
 
 @settings(max_examples=EXAMPLES, deadline=None)
 @given(mutations=st.lists(mutation, max_size=6), cut=st.integers(1, 700))
 def test_no_body_breaks_the_upload(
-    spool_and_intake: tuple[FileSpool, Intake], mutations: list[tuple[int, int, bytes]], cut: int
+    spool_and_intake: tuple[Path, Intake], mutations: list[tuple[int, int, bytes]], cut: int
 ) -> None:
-    spool, intake = spool_and_intake
+    root, intake = spool_and_intake
     body = BODY
     for at, gone, instead in mutations:
         body = body[:at] + instead + body[at + gone :]
@@ -73,5 +74,5 @@ def test_no_body_breaks_the_upload(
     upload.close()
     assert not any(why == 0x0110 for _, why in upload.response.failed), "an internal fault is a fault of ours"
     assert 0x0110 not in upload.response.other_failures
-    assert spool.sweep() == 0
+    assert unfinished_bytes(root) == 0
     assert upload.response.http_status() in (200, 202, 409)

@@ -1,0 +1,113 @@
+"""What a segment holds, read back from its bytes alone: after a crash, without an index, or to see if it is intact.
+
+A kill leaves a record without a head, or one that is whole and in the page cache only; it is synchronised before
+anybody is told of it. A power cut may leave a head whose data set never reached the disk: its digest tells. Nobody was
+told of either, and their senders bring them again.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import structlog
+import xxhash
+
+from dicom_node.errors import StorageCorrupt
+from dicom_node.records import Part10File, Stored
+from dicom_node.spool.base import Found
+from dicom_node.spool.part10 import PREAMBLE_BYTES
+from dicom_node.spool.record_head import RecordHead, decode_head
+from dicom_node.spool.segment import ALIGNMENT
+
+log = structlog.get_logger(__name__)
+
+READ_BYTES = 1024 * 1024
+
+
+def found_in(path: Path, identity: bytes, *, start: int, mend: bool) -> Iterator[Found]:
+    """The intact records of a segment from ``start`` on, synchronised.
+
+    With ``mend`` what stands behind the last of them is cut off, and a segment without any goes. Damage is logged and
+    passed over. A segment that cannot be read is logged and left as it is.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except OSError as error:
+        log.error("segment_unreadable", file=path.name, reason=error.strerror)
+        return
+    try:
+        size = os.fstat(descriptor).st_size
+        position = end = _aligned(start)
+        synchronised = False
+        while (place := _next_record(descriptor, identity, position, size)) is not None:
+            position, head = place
+            digest = _digest(descriptor, position, head)
+            if digest == head.digest:
+                if not synchronised:
+                    os.fdatasync(descriptor)
+                    synchronised = True
+                yield _found(path, position, head)
+                end = _aligned(position + head.size_bytes)
+            else:
+                log.error("record_damaged", file=path.name, position=position)
+            position = _aligned(position + head.size_bytes)
+        if mend and size > end:
+            log.warning("unfinished_record_removed", file=path.name, size_bytes=size - end)
+            os.ftruncate(descriptor, end)
+        if mend and end == 0:
+            path.unlink()
+    except OSError as error:  # one segment must not keep the node from starting; the next start tries it again
+        log.error("segment_unreadable", file=path.name, reason=error.strerror)
+    finally:
+        os.close(descriptor)
+
+
+def described(file: Part10File, identity: bytes) -> Stored:
+    """See ``Spool.describe``."""
+    descriptor = os.open(file.path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        head = _head_at(descriptor, identity, file.start, os.fstat(descriptor).st_size)
+        if head is None or head.size_bytes != file.size_bytes or _digest(descriptor, file.start, head) != head.digest:
+            raise StorageCorrupt(f"segment {file.path.name} is damaged at byte {file.start}")
+    finally:
+        os.close(descriptor)
+    return _found(file.path, file.start, head).stored
+
+
+def _next_record(descriptor: int, identity: bytes, position: int, size: int) -> tuple[int, RecordHead] | None:
+    """The first record at or behind ``position``; nearly always there."""
+    # Read, not mapped: another process may be discarding what it wrote there, and a mapped page that is gone kills.
+    for candidate in range(position, size, ALIGNMENT):
+        if (head := _head_at(descriptor, identity, candidate, size)) is not None:
+            return candidate, head
+    return None
+
+
+def _head_at(descriptor: int, identity: bytes, position: int, size: int) -> RecordHead | None:
+    head = decode_head(os.pread(descriptor, PREAMBLE_BYTES, position), identity)
+    return head if head is not None and position + head.size_bytes <= size else None
+
+
+def _digest(descriptor: int, position: int, head: RecordHead) -> bytes:
+    digest = xxhash.xxh3_128()
+    place, stop = position + head.data_set_start, position + head.size_bytes
+    while place < stop:
+        block = os.pread(descriptor, min(READ_BYTES, stop - place), place)
+        if not block:
+            break
+        digest.update(block)
+        place += len(block)
+    return digest.digest()
+
+
+def _found(path: Path, position: int, head: RecordHead) -> Found:
+    stored = Stored(
+        file=Part10File(path, position, head.size_bytes),
+        digest=head.digest.hex(),
+        size_bytes=head.size_bytes - head.data_set_start,
+    )
+    return Found(stored=stored, received_at=head.received_at, calling_ae=head.calling_ae)
+
+
+def _aligned(position: int) -> int:
+    return -(-position // ALIGNMENT) * ALIGNMENT

@@ -129,14 +129,14 @@ def status_heard(client: socket.socket) -> int:
 def test_a_good_client_stores_beside_a_hundred_stalled_ones(port: Stow, kind: str) -> None:
     stall = KINDS[kind]
     store_one(port)
-    before = descriptors(), threads()
+    descriptors_before, threads_before = descriptors(), threads()
     with stalling(port, stall) as stalled:
         assert store_one(port) < WITHIN_S
-        given_back = before[0] + CLIENTS  # their own ends of the connections are left
+        given_back = descriptors_before + CLIENTS  # their own ends of the connections are left
         assert wait_until(lambda: descriptors() <= given_back, GONE_WITHIN_S), "stalled clients are ended"
         assert store_one(port) < WITHIN_S
         assert {status_heard(one) for one in stalled} <= stall.answers
-    assert wait_until(lambda: (descriptors(), threads()) <= before, 2.0)
+    assert wait_until(lambda: descriptors() <= descriptors_before and threads() <= threads_before, 2.0)
     assert port.held() == 1
 
 

@@ -38,6 +38,7 @@ class WebServer:
             uvicorn.Config(
                 api,
                 http=ImpatientProtocol,
+                ws="none",  # an upgraded connection would leave every deadline behind
                 log_config=None,
                 access_log=False,
                 lifespan="off",

@@ -51,9 +51,9 @@ def downloaded(orthanc: OrthancServer, study_uid: str, folder: Path) -> dict[str
     """The results in Orthanc's study by SOP Class UID."""
     found: dict[str, Path] = {}
     folder.mkdir()
-    for number, content in enumerate(orthanc.files_of(study_uid)):
+    for number, encoded in enumerate(orthanc.files_of(study_uid)):
         path = folder / f"{number}.dcm"
-        path.write_bytes(content)
+        path.write_bytes(encoded)
         header = pydicom.dcmread(path, stop_before_pixels=True)
         if header.SOPClassUID in (SEG, SR, SC, KO):
             assert header.SOPClassUID not in found, "a result came twice"

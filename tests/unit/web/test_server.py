@@ -111,3 +111,12 @@ def test_more_connections_than_there_is_room_for_are_answered_503(port: int) -> 
     finally:
         for one in crowd:
             one.close()
+
+
+def test_upgrade_to_a_protocol_without_deadlines_is_not_taken(port: int) -> None:
+    upgrade = b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: "
+    with connected(port) as client:
+        client.sendall(GET + upgrade + b"dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
+        assert answer(client)[0] == 200, "the request is answered as if it had not asked"
+        client.sendall(GET)
+        assert answer(client)[0] == 408

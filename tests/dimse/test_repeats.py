@@ -18,7 +18,7 @@ from dicom_node.records import Part10File, Stored
 from dicom_node.spool import SegmentSpool
 from dicom_node.spool.part10 import PREAMBLE_BYTES
 from tests.dimse.conftest import OUR_AE, Receiver, encoded_slice, kept, slice_uid
-from tests.spool_contents import stored_files, unfinished_bytes
+from tests.spool_contents import stored_files
 
 CT, EXPLICIT = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.1.2.1"
 SENDERS = 4
@@ -96,27 +96,6 @@ def test_who_waits_for_one_that_fails_is_not_told_that_it_is_held(
     monkeypatch.setattr(os, "fdatasync", fails_once)
     assert sorted(map(str, at_once(receiver, 1, [encoded_slice(1)] * 2))) == ["0", str(0x0110)]
     assert kept(receiver.spool) == [encoded_slice(1)]
-
-
-def test_a_segment_whose_synchronisation_failed_is_left_alone(
-    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The kernel says once that pages were lost, and calls them clean afterwards."""
-
-    def fails(_descriptor: int) -> None:
-        raise OSError(5, os.strerror(5))
-
-    assert at_once(receiver, 1, [encoded_slice(1)]) == [0]
-    with monkeypatch.context() as sick:
-        sick.setattr(os, "fdatasync", fails)
-        assert at_once(receiver, 2, [encoded_slice(2)]) == [0x0110]
-    (spoiled,) = stored_files(receiver.spool)
-    assert unfinished_bytes(receiver.folder) == 0
-    size = spoiled.path.stat().st_size
-    assert [at_once(receiver, number, [encoded_slice(number)]) for number in (2, 3)] == [[0], [0]]
-    assert spoiled.path.stat().st_size == size
-    assert [file.path == spoiled.path for file in stored_files(receiver.spool)].count(True) == 1
-    assert len(kept(receiver.spool)) == 3
 
 
 def damage_pixels(file: Part10File) -> None:

@@ -13,7 +13,7 @@ from dicom_node.association import Intake, ledger
 from dicom_node.association.recovery import index_unlisted
 from dicom_node.association.requests import ReceivedInstance
 from dicom_node.errors import InstanceRefused, StorageCorrupt, StoreStatus
-from dicom_node.index import Index, open_database
+from dicom_node.index import Arrival, Index, open_database
 from dicom_node.records import Part10File, Stored
 from dicom_node.spool import SegmentSpool
 from dicom_node.spool.part10 import PREAMBLE_BYTES
@@ -173,11 +173,11 @@ def index(tmp_path: Path) -> Iterator[BlindIndex]:
     database.dispose()
 
 
-def received(encoded: bytes) -> ReceivedInstance:
+def received(encoded: bytes, number: int = 1) -> ReceivedInstance:
     return ReceivedInstance(
         calling_ae="CT1",
         sop_class_uid=CT,
-        sop_instance_uid=slice_uid(1),
+        sop_instance_uid=slice_uid(number),
         context_sop_class_uid=CT,
         transfer_syntax_uid=EXPLICIT,
         encoded=encoded,
@@ -220,3 +220,32 @@ def test_other_content_while_the_index_cannot_be_read_changes_no_row(tmp_path: P
     index_unlisted(spool, index, alone=True)
     assert index.find_instance(slice_uid(1)) == first
     assert sorted(kept(spool)) == sorted([encoded_slice(1), other])
+
+
+def test_no_row_is_committed_before_those_of_what_lies_before_it_in_its_file(
+    tmp_path: Path, index: BlindIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A start looks at what lies behind the last row of each file only, so a kill must leave no gap before it."""
+    durable, go_on = threading.Event(), threading.Event()
+    note = ledger.Ledger.note
+
+    def slow_note(self: ledger.Ledger, arrival: Arrival) -> None:
+        if arrival.instance.facts.sop_instance_uid == slice_uid(1):
+            durable.set()
+            assert go_on.wait(20)
+        note(self, arrival)
+
+    monkeypatch.setattr(ledger.Ledger, "note", slow_note)
+    intake = Intake(SegmentSpool(tmp_path / "spool"), index)
+    slow = threading.Thread(target=intake, args=(received(encoded_slice(1)),))
+    slow.start()
+    assert durable.wait(20)
+    intake(received(encoded_slice(2), number=2))
+    intake.flush()
+    assert index.find_instance(slice_uid(1)) is None
+    assert index.find_instance(slice_uid(2)) is not None
+    assert index_unlisted(SegmentSpool(tmp_path / "spool"), index, alone=False) == 1
+    assert index.find_instance(slice_uid(1)) is not None
+    go_on.set()
+    slow.join()
+    intake.close()

@@ -112,12 +112,15 @@ class Incoming:
             if held is not None and self._repeats(held):
                 self._writer.discard()
                 return
-            received_at, calling_ae = datetime.now(UTC), self._offer.calling_ae
-            stored = self._writer.publish(received_at=received_at, calling_ae=calling_ae)
-            instance = StoredInstance(
-                facts=self._facts, file=stored.file, digest=stored.digest, size_bytes=stored.size_bytes
-            )
-            self._ledger.note(Arrival(instance=instance, received_at=received_at, calling_ae=calling_ae))
+            received_at, calling_ae, facts = datetime.now(UTC), self._offer.calling_ae, self._facts
+
+            def note(stored: Stored) -> None:
+                instance = StoredInstance(
+                    facts=facts, file=stored.file, digest=stored.digest, size_bytes=stored.size_bytes
+                )
+                self._ledger.note(Arrival(instance=instance, received_at=received_at, calling_ae=calling_ae))
+
+            self._writer.publish(received_at=received_at, calling_ae=calling_ae, listed=note)
 
     def discard(self) -> None:
         """Leave nothing behind; after ``commit`` nothing happens."""

@@ -132,7 +132,9 @@ class RecordWriter:
                     return False
         return True
 
-    def publish(self, *, received_at: datetime, calling_ae: str) -> Stored:
+    def publish(
+        self, *, received_at: datetime, calling_ae: str, listed: Callable[[Stored], None] | None = None
+    ) -> Stored:
         """See ``SpoolWriter``."""
         segment, size = self._segment, self._position - self._start
         digest = self._digest.digest()
@@ -156,7 +158,11 @@ class RecordWriter:
         stored = Stored(
             file=Part10File(segment.path, self._start, size), digest=digest.hex(), size_bytes=self.size_bytes
         )
-        self._end()
+        try:
+            if listed is not None:
+                listed(stored)
+        finally:
+            self._end()
         return stored
 
     def discard(self) -> None:

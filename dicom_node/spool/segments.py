@@ -114,9 +114,14 @@ class SegmentSpool:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
         except OSError as error:
             raise ResourceExhausted(f"the spool cannot make a file ({error.strerror})") from error
+        segment = Segment(path, identity, descriptor)
         if self._synchronise:
-            sync_folder(self._root)
-        return Segment(path, identity, descriptor)
+            try:
+                sync_folder(self._root)
+            except OSError:
+                _close(segment)
+                raise
+        return segment
 
     def _give_back(self, segment: Segment) -> None:
         """A record has ended."""

@@ -13,12 +13,12 @@ from dicom_node.association import Intake, ledger
 from dicom_node.association.recovery import index_unlisted
 from dicom_node.association.requests import ReceivedInstance
 from dicom_node.errors import InstanceRefused, StorageCorrupt, StoreStatus
-from dicom_node.index import Index, open_database
+from dicom_node.index import Arrival, Index, open_database
 from dicom_node.records import Part10File, Stored
 from dicom_node.spool import SegmentSpool
 from dicom_node.spool.part10 import PREAMBLE_BYTES
 from tests.dimse.conftest import OUR_AE, Receiver, encoded_slice, kept, slice_uid
-from tests.spool_contents import stored_files, unfinished_bytes
+from tests.spool_contents import stored_files
 
 CT, EXPLICIT = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.1.2.1"
 SENDERS = 4
@@ -98,27 +98,6 @@ def test_who_waits_for_one_that_fails_is_not_told_that_it_is_held(
     assert kept(receiver.spool) == [encoded_slice(1)]
 
 
-def test_a_segment_whose_synchronisation_failed_is_left_alone(
-    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The kernel says once that pages were lost, and calls them clean afterwards."""
-
-    def fails(_descriptor: int) -> None:
-        raise OSError(5, os.strerror(5))
-
-    assert at_once(receiver, 1, [encoded_slice(1)]) == [0]
-    with monkeypatch.context() as sick:
-        sick.setattr(os, "fdatasync", fails)
-        assert at_once(receiver, 2, [encoded_slice(2)]) == [0x0110]
-    (spoiled,) = stored_files(receiver.spool)
-    assert unfinished_bytes(receiver.folder) == 0
-    size = spoiled.path.stat().st_size
-    assert [at_once(receiver, number, [encoded_slice(number)]) for number in (2, 3)] == [[0], [0]]
-    assert spoiled.path.stat().st_size == size
-    assert [file.path == spoiled.path for file in stored_files(receiver.spool)].count(True) == 1
-    assert len(kept(receiver.spool)) == 3
-
-
 def damage_pixels(file: Part10File) -> None:
     assert file.size_bytes is not None
     overwrite(file, file.size_bytes - 2, b"\xff")
@@ -194,11 +173,11 @@ def index(tmp_path: Path) -> Iterator[BlindIndex]:
     database.dispose()
 
 
-def received(encoded: bytes) -> ReceivedInstance:
+def received(encoded: bytes, number: int = 1) -> ReceivedInstance:
     return ReceivedInstance(
         calling_ae="CT1",
         sop_class_uid=CT,
-        sop_instance_uid=slice_uid(1),
+        sop_instance_uid=slice_uid(number),
         context_sop_class_uid=CT,
         transfer_syntax_uid=EXPLICIT,
         encoded=encoded,
@@ -241,3 +220,32 @@ def test_other_content_while_the_index_cannot_be_read_changes_no_row(tmp_path: P
     index_unlisted(spool, index, alone=True)
     assert index.find_instance(slice_uid(1)) == first
     assert sorted(kept(spool)) == sorted([encoded_slice(1), other])
+
+
+def test_no_row_is_committed_before_those_of_what_lies_before_it_in_its_file(
+    tmp_path: Path, index: BlindIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A start looks at what lies behind the last row of each file only, so a kill must leave no gap before it."""
+    durable, go_on = threading.Event(), threading.Event()
+    note = ledger.Ledger.note
+
+    def slow_note(self: ledger.Ledger, arrival: Arrival) -> None:
+        if arrival.instance.facts.sop_instance_uid == slice_uid(1):
+            durable.set()
+            assert go_on.wait(20)
+        note(self, arrival)
+
+    monkeypatch.setattr(ledger.Ledger, "note", slow_note)
+    intake = Intake(SegmentSpool(tmp_path / "spool"), index)
+    slow = threading.Thread(target=intake, args=(received(encoded_slice(1)),))
+    slow.start()
+    assert durable.wait(20)
+    intake(received(encoded_slice(2), number=2))
+    intake.flush()
+    assert index.find_instance(slice_uid(1)) is None
+    assert index.find_instance(slice_uid(2)) is not None
+    assert index_unlisted(SegmentSpool(tmp_path / "spool"), index, alone=False) == 1
+    assert index.find_instance(slice_uid(1)) is not None
+    go_on.set()
+    slow.join()
+    intake.close()

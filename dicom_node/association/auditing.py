@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from dicom_node.association.folder_intake import ImportedStudy
 from dicom_node.association.requests import AssociationEvent, EventKind
@@ -18,15 +19,19 @@ class AssociationAudit:
     """Ours."""
 
     def __call__(self, event: AssociationEvent) -> None:
-        """An association that was accepted is told of when it has ended: by one message a study."""
+        """An association that was accepted is told of when it has ended: by one message a study for what is new, and
+        one for what was held already.
+        """
         peer = Node(ae_title=event.calling_ae, address=event.address)
         if event.kind in (EventKind.REJECTED, EventKind.TLS_FAILED):
             self.record(node_refused(peer=peer, ae_title=self.ae_title, reason=event.reason))
-        for study_uid, instances in event.studies.items():
-            failure = event.reason if event.kind is EventKind.ABORTED else ""
-            self.record(
-                received(sender=peer, ae_title=self.ae_title, study_uid=study_uid, instances=instances, failure=failure)
-            )
+        failure = event.reason if event.kind is EventKind.ABORTED else ""
+        told = partial(received, sender=peer, ae_title=self.ae_title, failure=failure)
+        for study_uid, brought in event.studies.items():
+            if brought.new:
+                self.record(told(study_uid=study_uid, instances=brought.new, new=True))
+            if brought.repeats:
+                self.record(told(study_uid=study_uid, instances=brought.repeats, new=False))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +44,12 @@ class FolderAudit:
 
     def __call__(self, study: ImportedStudy) -> None:
         """One message a study, also where only some of its files were taken."""
-        failure = f"{study.files - study.taken} of {study.files} files were not taken" if study.incomplete else ""
         self.record(
-            imported(ae_title=self.ae_title, study_uid=study.study_uid, instances=study.instances, failure=failure)
+            imported(
+                ae_title=self.ae_title,
+                study_uid=study.study_uid,
+                instances=study.brought.new,
+                repeats=study.brought.repeats.total(),
+                not_taken=study.not_taken,
+            )
         )

@@ -4,7 +4,6 @@ Study by study, whatever the layout of the folder: the instances of one study ar
 comes late to a study that was complete already.
 """
 
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from dicom_node.association.file_intake import ArrivingFile
 from dicom_node.association.intake import Intake
+from dicom_node.association.requests import Brought
 from dicom_node.errors import InstanceRefused, StorageCorrupt, StoreStatus
 from dicom_node.headers import read_instance_facts
 from dicom_node.records import Part10File
@@ -36,18 +36,17 @@ class ImportedStudy:
 
     study_uid: str
     files: int
-    instances: Counter[str] = field(default_factory=Counter)
-    """SOP Class UID, and how many instances of it are durable."""
+    brought: Brought = field(default_factory=Brought)
 
     @property
     def taken(self) -> int:
         """Files whose instances are durable."""
-        return self.instances.total()
+        return self.brought.new.total() + self.brought.repeats.total()
 
     @property
-    def incomplete(self) -> bool:
-        """Whether a file was not taken: it was refused, or the import ended before."""
-        return self.taken < self.files
+    def not_taken(self) -> int:
+        """Files that were refused, or that the import did not come to."""
+        return self.files - self.taken
 
 
 def receive_folder(
@@ -87,7 +86,7 @@ def _take(path: Path, intake: Intake, study: ImportedStudy) -> str:
         return f"cannot be stored ({error.strerror})"
     finally:
         arriving.discard()
-    study.instances[facts.sop_class_uid] += 1
+    study.brought.note(facts.sop_class_uid, new=arriving.is_new)
     return ""
 
 

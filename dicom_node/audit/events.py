@@ -83,11 +83,16 @@ def application_stopped(ae_title: str) -> AuditEvent:
     return _activity(ae_title, codes.APPLICATION_STOP)
 
 
-def received(*, sender: Node, ae_title: str, study_uid: str, instances: Mapping[str, int], failure: str) -> AuditEvent:
-    """Instances of one study were taken from a peer (PS3.15 A.5.3.7). ``failure``: how it ended early, or empty."""
+def received(
+    *, sender: Node, ae_title: str, study_uid: str, instances: Mapping[str, int], failure: str, new: bool = True
+) -> AuditEvent:
+    """Instances of one study were taken from a peer (PS3.15 A.5.3.7). ``failure``: how it ended early, or empty.
+
+    Those that are not ``new`` were held already, with the same content; nothing was changed.
+    """
     return AuditEvent(
         id=codes.INSTANCES_TRANSFERRED,
-        action="C",
+        action="C" if new else "R",
         outcome=Outcome.MINOR_FAILURE if failure else Outcome.SUCCESS,
         description=failure,
         participants=(
@@ -99,8 +104,10 @@ def received(*, sender: Node, ae_title: str, study_uid: str, instances: Mapping[
     )
 
 
-def imported(*, ae_title: str, study_uid: str, instances: Mapping[str, int], failure: str) -> AuditEvent:
-    """A person has the files of a folder taken in (PS3.15 A.5.3.5). ``failure``: what was not taken, or empty.
+def imported(
+    *, ae_title: str, study_uid: str, instances: Mapping[str, int], repeats: int, not_taken: int
+) -> AuditEvent:
+    """A person has the files of a folder taken in (PS3.15 A.5.3.5): new ``instances``, and files that brought none.
 
     Decided: the folder is told by its machine alone; people name folders after patients.
     """
@@ -110,8 +117,10 @@ def imported(*, ae_title: str, study_uid: str, instances: Mapping[str, int], fai
     return AuditEvent(
         id=codes.IMPORT,
         action="C",
-        outcome=Outcome.MINOR_FAILURE if failure else Outcome.SUCCESS,
-        description=failure,
+        outcome=Outcome.MINOR_FAILURE if not_taken else Outcome.SUCCESS,
+        description="; ".join(
+            f"{count} files {what}" for count, what in ((repeats, "held already"), (not_taken, "not taken")) if count
+        ),
         participants=(person, _ourselves(ae_title, requestor=False, role=codes.DESTINATION), media),
         study_uid=study_uid,
         instances=instances,

@@ -17,7 +17,8 @@ _MESSAGES: tuple[tuple[Code, tuple[Code, ...], str], ...] = (
     (
         codes.INSTANCES_TRANSFERRED,
         (),
-        "an association that brought instances ended: one message a study; of results that were sent to a destination "
+        "an association that brought instances ended: one message a study for what is new (action C), one for what was "
+        "held already with the same content (R); of results that were sent to a destination "
         "one for what it has, and one for what it has not",
     ),
     (codes.IMPORT, (), "`dicom-node receive` is through with the files of a study, or was ended before"),

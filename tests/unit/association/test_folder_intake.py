@@ -84,4 +84,4 @@ def test_an_import_that_is_given_up_tells_what_it_has_taken(tmp_path: Path, inta
     assert told == []
     importing.close()
     (study,) = told
-    assert (study.study_uid, study.taken, study.files, study.incomplete) == (STUDY_UID, 2, 4, True)
+    assert (study.study_uid, study.taken, study.not_taken) == (STUDY_UID, 2, 2)

@@ -52,6 +52,13 @@ def test_application_activity(make: Callable[[str], AuditEvent], kind: str) -> N
     assert root.find("AuditSourceIdentification").get("AuditSourceID") == "DICOMNODE@host"
 
 
+def test_instances_that_were_held_already_are_read_and_not_created() -> None:
+    root = read(
+        events.received(sender=CT1, ae_title="DICOMNODE", study_uid=STUDY, instances=COUNTS, failure="", new=False)
+    )
+    assert root[0].get("EventActionCode") == "R"
+
+
 def test_instances_received() -> None:
     for failure, outcome in (("", "0"), ("connection lost", "4")):
         root = read(
@@ -70,12 +77,18 @@ def test_instances_received() -> None:
         assert {one.get("UID"): int(one.get("NumberOfInstances")) for one in described} == COUNTS
 
 
-@pytest.mark.parametrize(("failure", "outcome"), [("", "0"), ("1 of 302 files were not taken", "4")])
-def test_folder_imported(failure: str, outcome: str) -> None:
-    root = read(events.imported(ae_title="DICOMNODE", study_uid=STUDY, instances=COUNTS, failure=failure))
+@pytest.mark.parametrize(
+    ("repeats", "not_taken", "outcome", "said"),
+    [(0, 0, "0", ""), (2, 0, "0", "2 files held already"), (2, 1, "4", "2 files held already; 1 files not taken")],
+)
+def test_folder_imported(repeats: int, not_taken: int, outcome: str, said: str) -> None:
+    event = events.imported(
+        ae_title="DICOMNODE", study_uid=STUDY, instances=COUNTS, repeats=repeats, not_taken=not_taken
+    )
+    root = read(event)
     assert coded(root, "EventIdentification/EventID") == [("110107", "DCM", "Import")]
     assert (root[0].get("EventActionCode"), root[0].get("EventOutcomeIndicator")) == ("C", outcome)
-    assert (root[0].findtext("EventOutcomeDescription") or "") == failure
+    assert (root[0].findtext("EventOutcomeDescription") or "") == said
     person, process, media = root.iterfind("ActiveParticipant")
     account, machine = pwd.getpwuid(os.getuid()).pw_name, socket.gethostname()
     assert [(one.get("UserID"), one.get("UserIsRequestor")) for one in (person, process, media)] == [

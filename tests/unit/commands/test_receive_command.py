@@ -105,8 +105,10 @@ def test_import_is_audited_study_by_study_without_the_name_of_the_folder(tmp_pat
     assert receive(folder, data_dir).exit_code == 1
     assert sorted(imports(data_dir)) == [
         ("", STUDY_UID, {CTImageStorage: 3}),
-        ("1 of 2 files were not taken", f"{STUDY_UID}.7", {CTImageStorage: 1}),
+        ("1 files not taken", f"{STUDY_UID}.7", {CTImageStorage: 1}),
     ]
+    receive(folder / "a", data_dir)
+    assert imports(data_dir)[2:] == [("3 files held already", STUDY_UID, {})], "nothing new"
     assert b"DOE" not in (data_dir / "audit" / "audit.log").read_bytes()
 
 

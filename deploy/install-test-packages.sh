@@ -2,6 +2,8 @@
 # Installs what the tests and the viewer talk to, on Debian and Ubuntu. The node itself needs none of them.
 set -eu
 packages="dcmtk orthanc orthanc-dicomweb orthanc-python dicom3tools nginx strace"
+# The audit record repository of the tests, with TLS.
+packages="$packages rsyslog rsyslog-openssl"
 missing=""
 for package in $packages; do
     dpkg-query --show --showformat='${db:Status-Status}' "$package" 2>/dev/null | grep -q '^installed$' || missing="$missing $package"

@@ -10,7 +10,7 @@ from pathlib import Path
 import structlog
 
 from dicom_node.association import Intake, StorageScp
-from dicom_node.association.auditing import AssociationAudit
+from dicom_node.association.auditing import AssociationAudit, FolderAudit
 from dicom_node.association.folder_intake import FileOutcome, receive_folder
 from dicom_node.association.recovery import index_unlisted
 from dicom_node.audit import AuditFiles, AuditTrail, Sink, Syslog
@@ -300,11 +300,18 @@ def receive(settings: NodeSettings, folder: Path) -> Iterator[FileOutcome]:
     index = Index(open_database(_existing_database(settings)))
     spool, occupancy = _open_spool(settings)
     intake = Intake(spool, index)
+    audit = _open_audit(settings, settings.data_dir.resolve(), of_command=True)
+    audit.start()
     try:
-        yield from receive_folder(folder, intake)
+        with occupancy.alone() as alone:  # else a node is running, which has done it
+            if alone:
+                index_unlisted(spool, index, alone=True)
+        told = FolderAudit(record=audit.record, ae_title=settings.scp.ae_title)
+        yield from receive_folder(folder, intake, told=told)
     finally:
         intake.close()
         occupancy.close()
+        audit.stop()
 
 
 def extract_study(settings: NodeSettings, study_uid: str, folder: Path) -> Iterator[FileOutcome]:
@@ -332,7 +339,7 @@ def _open_spool(settings: NodeSettings) -> tuple[SegmentSpool, Occupancy]:
     return spool, Occupancy(root)
 
 
-def _open_audit(settings: NodeSettings, data_dir: Path) -> AuditTrail:
+def _open_audit(settings: NodeSettings, data_dir: Path, *, of_command: bool = False) -> AuditTrail:
     folder = settings.audit.folder or data_dir / AUDIT
     try:
         files = AuditFiles(folder, file_mb=settings.audit.file_mb, files=settings.audit.files)
@@ -341,7 +348,7 @@ def _open_audit(settings: NodeSettings, data_dir: Path) -> AuditTrail:
     sinks: list[Sink] = [files]
     if settings.audit.syslog is not None:
         sinks.append(Syslog(settings.audit.syslog))
-    return AuditTrail(sinks, ae_title=settings.scp.ae_title)
+    return AuditTrail(sinks, ae_title=settings.scp.ae_title, of_command=of_command)
 
 
 def open_overview(settings: NodeSettings) -> Overview:

@@ -37,7 +37,7 @@ from dicom_node.association.policy import (
     Admission,
     admit,
 )
-from dicom_node.association.requests import AssociationEvent, EventKind
+from dicom_node.association.requests import AssociationEvent, Brought, EventKind
 from dicom_node.association.transfer import ConnectionEnded, Inbox, check_length
 from dicom_node.association.upper_layer import (
     EVENT_OF_PDU,
@@ -346,7 +346,7 @@ class Association:
         reason: str,
         *,
         instances: int = 0,
-        studies: Mapping[str, Mapping[str, int]] = MappingProxyType({}),
+        studies: Mapping[str, Brought] = MappingProxyType({}),
     ) -> None:
         request = self._request
         self._house.report(

@@ -4,7 +4,6 @@ One operation at a time, as negotiated; requests that a peer sends ahead wait wh
 cannot be answered (a fragment in the wrong place or context, a command set that is none) is a ``ProtocolFault``.
 """
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -22,7 +21,7 @@ from dicom_node.association.operations import (
     Settled,
     Store,
 )
-from dicom_node.association.requests import CommitmentRequest, Offer
+from dicom_node.association.requests import Brought, CommitmentRequest, Offer
 from dicom_node.association.transfer import MAXIMUM_COMMAND_BYTES
 from dicom_node.association.upper_layer import AbortReason, ProtocolFault
 from dicom_node.records import InstanceFacts, Right
@@ -39,8 +38,7 @@ class Traffic:
     """What one association has brought. Changed by its own thread only."""
 
     series: set[str] = field(default_factory=set)
-    studies: dict[str, Counter[str]] = field(default_factory=dict)
-    """Of each study, how many instances of which SOP class."""
+    studies: dict[str, Brought] = field(default_factory=dict)
     accepted: int = 0
     refused: int = 0
     size_bytes: int = 0
@@ -172,8 +170,8 @@ class Dialogue:
     def _note_series(self, facts: InstanceFacts) -> None:
         self.traffic.series.add(facts.series_uid)
 
-    def _note(self, facts: InstanceFacts, size_bytes: int) -> None:
-        self.traffic.studies.setdefault(facts.study_uid, Counter())[facts.sop_class_uid] += 1
+    def _note(self, facts: InstanceFacts, size_bytes: int, new: bool) -> None:
+        self.traffic.studies.setdefault(facts.study_uid, Brought()).note(facts.sop_class_uid, new=new)
         self.traffic.size_bytes += size_bytes
 
 

@@ -26,6 +26,8 @@ class ArrivingFile:
         self.source = source
         self.meta: FileMeta | None = None
         """Once the head of the file is whole and can be read."""
+        self.is_new = False
+        """After ``finish``: false where the instance was held already."""
         self._intake = intake
         self._study_uid = study_uid
         self._head = bytearray()
@@ -53,7 +55,7 @@ class ArrivingFile:
         facts = incoming.check()
         if self._study_uid and facts.study_uid != self._study_uid:
             raise InstanceRefused(StoreStatus.MISMATCH, "not of the study that the address names")
-        incoming.commit()
+        self.is_new = incoming.commit()
         return facts
 
     def discard(self) -> None:

@@ -4,14 +4,14 @@ Study by study, whatever the layout of the folder: the instances of one study ar
 comes late to a study that was complete already.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from itertools import chain
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from dicom_node.association.file_intake import ArrivingFile
 from dicom_node.association.intake import Intake
+from dicom_node.association.requests import Brought
 from dicom_node.errors import InstanceRefused, StorageCorrupt, StoreStatus
 from dicom_node.headers import read_instance_facts
 from dicom_node.records import Part10File
@@ -30,9 +30,31 @@ class FileOutcome:
     """Why it was not taken; empty where it was."""
 
 
-def receive_folder(folder: Path, intake: Intake) -> Iterator[FileOutcome]:
+@dataclass(slots=True, kw_only=True)
+class ImportedStudy:
+    """What came of the files of one study."""
+
+    study_uid: str
+    files: int
+    brought: Brought = field(default_factory=Brought)
+
+    @property
+    def taken(self) -> int:
+        """Files whose instances are durable."""
+        return self.brought.new.total() + self.brought.repeats.total()
+
+    @property
+    def not_taken(self) -> int:
+        """Files that were refused, or that the import did not come to."""
+        return self.files - self.taken
+
+
+def receive_folder(
+    folder: Path, intake: Intake, *, told: Callable[[ImportedStudy], None] = lambda _study: None
+) -> Iterator[FileOutcome]:
     """Offer every file below ``folder`` to the intake; an outcome is yielded when its instance is durable.
 
+    ``told`` hears of each study when it is through, or when the import ends in the middle of it.
     Raises ``ResourceExhausted`` where the disk is full: what was yielded before is kept.
     """
     studies: dict[str, list[Path]] = {}
@@ -42,20 +64,30 @@ def receive_folder(folder: Path, intake: Intake) -> Iterator[FileOutcome]:
                 studies.setdefault(read_instance_facts(Part10File(path)).study_uid, []).append(path)
         except InstanceRefused as refusal:
             yield FileOutcome(path=path, refusal=str(refusal))
-    for path in chain.from_iterable(studies.values()):
-        arriving = ArrivingFile(intake, source=SOURCE)
+    for study_uid, paths in studies.items():
+        study = ImportedStudy(study_uid=study_uid, files=len(paths))
         try:
-            for block in _blocks(path):
-                arriving.write(block)
-            arriving.finish()
-        except (InstanceRefused, StorageCorrupt) as refusal:
-            yield FileOutcome(path=path, refusal=str(refusal))
-        except OSError as error:
-            yield FileOutcome(path=path, refusal=f"cannot be stored ({error.strerror})")
-        else:
-            yield FileOutcome(path=path, refusal="")
+            for path in paths:
+                yield FileOutcome(path=path, refusal=_take(path, intake, study))
         finally:
-            arriving.discard()
+            told(study)
+
+
+def _take(path: Path, intake: Intake, study: ImportedStudy) -> str:
+    """Why the file was not taken; empty where it was."""
+    arriving = ArrivingFile(intake, source=SOURCE)
+    try:
+        for block in _blocks(path):
+            arriving.write(block)
+        facts = arriving.finish()
+    except (InstanceRefused, StorageCorrupt) as refusal:
+        return str(refusal)
+    except OSError as error:
+        return f"cannot be stored ({error.strerror})"
+    finally:
+        arriving.discard()
+    study.brought.note(facts.sop_class_uid, new=arriving.is_new)
+    return ""
 
 
 def _blocks(path: Path) -> Iterator[bytes]:

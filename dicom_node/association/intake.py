@@ -101,23 +101,27 @@ class Incoming:
         self._facts = facts
         return facts
 
-    def commit(self) -> None:
-        """Make what was checked durable. Raises ``InstanceRefused`` and ``ResourceExhausted``.
+    def commit(self) -> bool:
+        """Make what was checked durable; true where it is new. Raises ``InstanceRefused`` and ``ResourceExhausted``.
 
         Where its UID is held already, the same content is durable already, and other content is refused; where what is
-        held is damaged by now, the same content takes its place.
+        held is damaged by now, the same content takes its place, as new.
         """
         assert self._facts is not None, "check first"  # noqa: S101 - a mistake in this package
         with self._claims.sole(self._offer.sop_instance_uid) as held:
             if held is not None and self._repeats(held):
                 self._writer.discard()
-                return
-            received_at, calling_ae = datetime.now(UTC), self._offer.calling_ae
-            stored = self._writer.publish(received_at=received_at, calling_ae=calling_ae)
-            instance = StoredInstance(
-                facts=self._facts, file=stored.file, digest=stored.digest, size_bytes=stored.size_bytes
-            )
-            self._ledger.note(Arrival(instance=instance, received_at=received_at, calling_ae=calling_ae))
+                return False
+            received_at, calling_ae, facts = datetime.now(UTC), self._offer.calling_ae, self._facts
+
+            def note(stored: Stored) -> None:
+                instance = StoredInstance(
+                    facts=facts, file=stored.file, digest=stored.digest, size_bytes=stored.size_bytes
+                )
+                self._ledger.note(Arrival(instance=instance, received_at=received_at, calling_ae=calling_ae))
+
+            self._writer.publish(received_at=received_at, calling_ae=calling_ae, listed=note)
+            return True
 
     def discard(self) -> None:
         """Leave nothing behind; after ``commit`` nothing happens."""

@@ -67,7 +67,7 @@ class Store:
     """C-STORE (PS3.7 section 9.1.1).
 
     ``opened`` is told of an instance before it can be seen in the index, because a series is open for as long as its
-    association is; ``accepted`` of it, and of its size in bytes, when it is durable.
+    association is; ``accepted`` of it, of its size in bytes, and whether it is new here, when it is durable.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Store:
         intake: Intake,
         *,
         opened: Callable[[InstanceFacts], None],
-        accepted: Callable[[InstanceFacts, int], None],
+        accepted: Callable[[InstanceFacts, int, bool], None],
     ) -> None:
         self._opened = opened
         self._accepted = accepted
@@ -109,9 +109,9 @@ class Store:
     def _finish(self, incoming: Incoming) -> None:
         facts = incoming.check()
         self._opened(facts)
-        incoming.commit()
+        new = incoming.commit()
         self._incoming = None
-        self._accepted(facts, incoming.size_bytes)
+        self._accepted(facts, incoming.size_bytes, new)
 
     def _attempt(self, step: Callable[[], None]) -> None:
         try:

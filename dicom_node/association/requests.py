@@ -3,6 +3,7 @@
 Frozen records without data sets. Text in them is bounded; AE titles are printable ASCII, whatever came over the wire.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -43,6 +44,19 @@ class CommitmentRequest:
     """The action information as it came, capped; nobody has looked at it yet."""
 
 
+@dataclass(slots=True)
+class Brought:
+    """What has come of one study and is durable: SOP Class UID, and how many instances."""
+
+    new: Counter[str] = field(default_factory=Counter)
+    repeats: Counter[str] = field(default_factory=Counter)
+    """They were held already, with the same content."""
+
+    def note(self, sop_class_uid: str, *, new: bool) -> None:
+        """One more."""
+        (self.new if new else self.repeats)[sop_class_uid] += 1
+
+
 class EventKind(Enum):
     """What happened to an association, as far as an audit trail asks (PS3.15 section A.5)."""
 
@@ -70,5 +84,5 @@ class AssociationEvent:
     """Our own words."""
     instances: int = 0
     """How many instances were accepted; with ABORTED and ENDED."""
-    studies: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-    """Study Instance UID: SOP Class UID, and how many instances of it are durable; with ABORTED and ENDED."""
+    studies: Mapping[str, Brought] = field(default_factory=dict)
+    """By Study Instance UID; with ABORTED and ENDED."""

@@ -15,6 +15,7 @@ class Code:
 APPLICATION_ACTIVITY = Code("110100", "Application Activity")
 BEGIN_TRANSFERRING = Code("110102", "Begin Transferring DICOM Instances")
 INSTANCES_TRANSFERRED = Code("110104", "DICOM Instances Transferred")
+IMPORT = Code("110107", "Import")
 SECURITY_ALERT = Code("110113", "Security Alert")
 """Event IDs (CID 400)."""
 
@@ -27,7 +28,11 @@ AUDIT_RECORDING_STOPPED = Code("110133", "Audit Recording Stopped")
 APPLICATION = Code("110150", "Application")
 DESTINATION = Code("110152", "Destination Role ID")
 SOURCE = Code("110153", "Source Role ID")
+SOURCE_MEDIA = Code("110155", "Source Media")
 """Roles of active participants (CID 402)."""
+
+URI = Code("110037", "URI")
+"""Kind of media (CID 405)."""
 
 STUDY_UID = Code("110180", "Study Instance UID")
 NODE_ID = Code("110182", "Node ID")

@@ -1,11 +1,13 @@
 """What is audited: one frozen record, and a function for each kind of event that the node reports (PS3.15 A.5.3).
 
-Decided: **no participant object for the patient**, though A.5.3.3 and A.5.3.7 ask for one with the Patient ID. A trail
-is read by more people, and kept in more places, than the images; the Study Instance UID leads whoever may know to the
-patient. Nor are there SOP Instance UIDs, for which A.5.2 sees no need. The conformance statement says so.
+Decided: **no participant object for the patient**, though A.5.3.3, A.5.3.5 and A.5.3.7 ask for one with the Patient
+ID. A trail is read by more people, and kept in more places, than the images; the Study Instance UID leads whoever may
+know to the patient. Nor are there SOP Instance UIDs, for which A.5.2 sees no need. The conformance statement says so.
 """
 
 import os
+import pwd
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -41,11 +43,14 @@ class Participant:
     """An ActiveParticipant."""
 
     user_id: str
-    """A process of ours: its process ID; a peer: its AE title, or else its address (PS3.15 A.5.2.1)."""
+    """A process of ours: its process ID; a peer: its AE title, or else its address; a person: login name and machine;
+    media: a URI (PS3.15 A.5.2.1)."""
     ae_title: str = ""
     address: str = ""
     requestor: bool
     role: Code | None = None
+    media: Code | None = None
+    """What kind of media it is (CID 405), where it is one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,17 +83,45 @@ def application_stopped(ae_title: str) -> AuditEvent:
     return _activity(ae_title, codes.APPLICATION_STOP)
 
 
-def received(*, sender: Node, ae_title: str, study_uid: str, instances: Mapping[str, int], failure: str) -> AuditEvent:
-    """Instances of one study were taken from a peer (PS3.15 A.5.3.7). ``failure``: how it ended early, or empty."""
+def received(
+    *, sender: Node, ae_title: str, study_uid: str, instances: Mapping[str, int], failure: str, new: bool = True
+) -> AuditEvent:
+    """Instances of one study were taken from a peer (PS3.15 A.5.3.7). ``failure``: how it ended early, or empty.
+
+    Those that are not ``new`` were held already, with the same content; nothing was changed.
+    """
     return AuditEvent(
         id=codes.INSTANCES_TRANSFERRED,
-        action="C",
+        action="C" if new else "R",
         outcome=Outcome.MINOR_FAILURE if failure else Outcome.SUCCESS,
         description=failure,
         participants=(
             _peer(sender, requestor=True, role=codes.SOURCE),
             _ourselves(ae_title, requestor=False, role=codes.DESTINATION),
         ),
+        study_uid=study_uid,
+        instances=instances,
+    )
+
+
+def imported(
+    *, ae_title: str, study_uid: str, instances: Mapping[str, int], repeats: int, not_taken: int
+) -> AuditEvent:
+    """A person has the files of a folder taken in (PS3.15 A.5.3.5): new ``instances``, and files that brought none.
+
+    Decided: the folder is told by its machine alone; people name folders after patients.
+    """
+    machine = socket.gethostname()
+    person = Participant(user_id=f"{_login_name()}@{machine}", requestor=True, role=codes.DESTINATION)
+    media = Participant(user_id=f"file://{machine}/", requestor=False, role=codes.SOURCE_MEDIA, media=codes.URI)
+    return AuditEvent(
+        id=codes.IMPORT,
+        action="C",
+        outcome=Outcome.MINOR_FAILURE if not_taken else Outcome.SUCCESS,
+        description="; ".join(
+            f"{count} files {what}" for count, what in ((repeats, "held already"), (not_taken, "not taken")) if count
+        ),
+        participants=(person, _ourselves(ae_title, requestor=False, role=codes.DESTINATION), media),
         study_uid=study_uid,
         instances=instances,
     )
@@ -159,6 +192,14 @@ def _sending(receiver: Node, ae_title: str) -> tuple[Participant, ...]:
         _ourselves(ae_title, requestor=True, role=codes.SOURCE),
         _peer(receiver, requestor=False, role=codes.DESTINATION),
     )
+
+
+def _login_name() -> str:
+    """Of the account that the process has, whatever the environment says; its number where it has no name."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())
 
 
 def _ourselves(ae_title: str, *, requestor: bool, role: Code | None = None) -> Participant:

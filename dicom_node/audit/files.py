@@ -1,10 +1,13 @@
 """The trail in files: one message a line, bounded in size and number, for the node's user alone.
 
 ``audit.log`` is written; at its largest size it becomes ``audit.1.log``, that one ``audit.2.log``, and the last goes.
+Several processes may write (the node, and a command beside it): one after the other, by a lock on the folder.
 """
 
+import fcntl
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 CURRENT = "audit.log"
@@ -27,13 +30,30 @@ class AuditFiles:
 
     def write(self, messages: Sequence[bytes]) -> None:
         """Append all and synchronise. Raises ``OSError``; then none of them is there."""
-        if self._size() >= self._largest:
-            self._rotate()
+        with self._alone():
+            if self._size() >= self._largest:
+                self._rotate()
+            self._append(b"".join(message + b"\n" for message in messages))
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Without it, one process would cut off what the other has just appended, or both would rotate."""
+        folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(folder)
+
+    def _append(self, content: bytes) -> None:
         # Opened for each batch: an operator may move the file away, and a disk may come back.
         descriptor = os.open(self._folder / CURRENT, os.O_WRONLY | os.O_APPEND | os.O_CREAT, FOR_OWNER_ALONE)
         before = os.fstat(descriptor).st_size
         try:
-            left = memoryview(b"".join(message + b"\n" for message in messages))
+            left = memoryview(content)
             while left:
                 left = left[os.write(descriptor, left) :]
             os.fdatasync(descriptor)
@@ -42,9 +62,6 @@ class AuditFiles:
             raise
         finally:
             os.close(descriptor)
-
-    def close(self) -> None:
-        """Nothing is held open."""
 
     def _size(self) -> int:
         try:

@@ -61,6 +61,8 @@ def _participant(root: ElementTree.Element, participant: Participant) -> None:
     element = ElementTree.SubElement(root, "ActiveParticipant", attributes)
     if participant.role is not None:
         _coded(element, "RoleIDCode", participant.role)
+    if participant.media is not None:
+        _coded(ElementTree.SubElement(element, "MediaIdentifier"), "MediaType", participant.media)
 
 
 def _study(root: ElementTree.Element, event: AuditEvent, study_uid: str) -> None:

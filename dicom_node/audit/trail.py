@@ -59,10 +59,14 @@ class Sink(Protocol):
 
 
 class AuditTrail:
-    """The trail of one node. ``record`` never blocks and never raises."""
+    """The trail of one node. ``record`` never blocks and never raises.
 
-    def __init__(self, sinks: Sequence[Sink], *, ae_title: str) -> None:
+    A command beside the node has one too, into the same sinks; it is ``of_command``, and tells of no start and stop.
+    """
+
+    def __init__(self, sinks: Sequence[Sink], *, ae_title: str, of_command: bool = False) -> None:
         self._ae_title = ae_title
+        self._of_command = of_command
         source_id = f"{ae_title}@{socket.gethostname()}"
         self._writers = [_Writer(sink, ae_title=ae_title, source_id=source_id) for sink in sinks]
         self._refusals = Refusals()
@@ -72,13 +76,15 @@ class AuditTrail:
         """Write from now on; the first message says that the node runs."""
         for writer in self._writers:
             writer.start()
-        self.record(application_started(self._ae_title))
+        if not self._of_command:
+            self.record(application_started(self._ae_title))
 
     def stop(self) -> None:
         """Write what waits, for ``LAST_WORDS_S`` at most; the last message says that the node has stopped."""
         with self._lock:
             rest = self._refusals.rest()
-        for event in (*rest, application_stopped(self._ae_title)):
+        last = [] if self._of_command else [application_stopped(self._ae_title)]
+        for event in (*rest, *last):
             self._put(event)
         for writer in self._writers:
             writer.stop()
@@ -147,7 +153,8 @@ class _Writer(threading.Thread):
             except queue.Empty:
                 if self._stopping.is_set():
                     return []
-        self._stopping.wait(GATHER_S)
+        if self._sink.batch > 1:  # else nothing is gained by waiting for more
+            self._stopping.wait(GATHER_S)
         batch = [first]
         while len(batch) < self._sink.batch and not self._events.empty():
             batch.append(self._events.get_nowait())

@@ -84,7 +84,9 @@ class Index:
                     fresh[uid] = arrival
                 elif taken[uid] != arrival.instance.digest:
                     contradicted.append(uid)
-                elif uid not in fresh:
+                elif uid in fresh:
+                    fresh[uid] = arrival  # came again because what was there is damaged by now
+                else:
                     moved = instances.update().where(instances.c.sop_instance_uid == uid)
                     connection.execute(moved.values(_place(arrival.instance)))
             times: dict[str, list[datetime]] = {}

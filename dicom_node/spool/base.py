@@ -1,6 +1,6 @@
 """The verbs of a spool. What it took it keeps, exactly as it came, until somebody removes it on purpose."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -53,8 +53,14 @@ class SpoolWriter(Protocol):
         """
         ...
 
-    def publish(self, *, received_at: datetime, calling_ae: str) -> Stored:
-        """Make the instance durable, and give everything back. Raises ``ResourceExhausted`` and ``OSError``."""
+    def publish(
+        self, *, received_at: datetime, calling_ae: str, listed: Callable[[Stored], None] | None = None
+    ) -> Stored:
+        """Make the instance durable, and give everything back. Raises ``ResourceExhausted`` and ``OSError``.
+
+        ``listed`` is told of it before anything can follow it in its file: so the rows of an index, made in the order
+        in which they were told, never leave out what lies before the last one (``Spool.unlisted``).
+        """
         ...
 
     def discard(self) -> None:

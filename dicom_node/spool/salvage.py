@@ -15,8 +15,7 @@ import xxhash
 from dicom_node.errors import StorageCorrupt
 from dicom_node.records import Part10File, Stored
 from dicom_node.spool.base import Found
-from dicom_node.spool.part10 import PREAMBLE_BYTES
-from dicom_node.spool.record_head import RecordHead, decode_head
+from dicom_node.spool.record_head import HEAD_BYTES, RecordHead, decode_head
 from dicom_node.spool.segment import ALIGNMENT
 
 log = structlog.get_logger(__name__)
@@ -84,7 +83,7 @@ def _next_record(descriptor: int, identity: bytes, position: int, size: int) -> 
 
 
 def _head_at(descriptor: int, identity: bytes, position: int, size: int) -> RecordHead | None:
-    head = decode_head(os.pread(descriptor, PREAMBLE_BYTES, position), identity)
+    head = decode_head(os.pread(descriptor, HEAD_BYTES, position), identity)
     return head if head is not None and position + head.size_bytes <= size else None
 
 

@@ -18,7 +18,7 @@ import xxhash
 from dicom_node.errors import ResourceExhausted
 from dicom_node.records import Part10File, Stored
 from dicom_node.spool.part10 import PREAMBLE_BYTES
-from dicom_node.spool.record_head import RecordHead, encode_head
+from dicom_node.spool.record_head import HEAD_BYTES, RecordHead, decode_head, encode_head, identity_of
 
 log = structlog.get_logger(__name__)
 
@@ -121,6 +121,9 @@ class RecordWriter:
         theirs = file.start + file.size_bytes - stored.size_bytes
         ours = self._start + self._data_set_start
         with file.path.open("rb", buffering=0) as held:
+            head = decode_head(os.pread(held.fileno(), HEAD_BYTES, file.start), identity_of(file.path))
+            if head is None or head.size_bytes != file.size_bytes:
+                return False
             for done in range(0, self.size_bytes, COMPARE_BYTES):
                 count = min(COMPARE_BYTES, self.size_bytes - done)
                 if os.pread(held.fileno(), count, theirs + done) != os.pread(
@@ -129,7 +132,9 @@ class RecordWriter:
                     return False
         return True
 
-    def publish(self, *, received_at: datetime, calling_ae: str) -> Stored:
+    def publish(
+        self, *, received_at: datetime, calling_ae: str, listed: Callable[[Stored], None] | None = None
+    ) -> Stored:
         """See ``SpoolWriter``."""
         segment, size = self._segment, self._position - self._start
         digest = self._digest.digest()
@@ -142,7 +147,9 @@ class RecordWriter:
         )
         try:
             with _full_disk_told():
-                _write_all(segment.descriptor, (encode_head(head, segment.identity), self._meta), self._start)
+                _write_all(
+                    segment.descriptor, (encode_head(head, segment.identity, self._meta), self._meta), self._start
+                )
                 self._make_durable()
             segment.end = -(-self._position // ALIGNMENT) * ALIGNMENT
         except BaseException:
@@ -151,7 +158,11 @@ class RecordWriter:
         stored = Stored(
             file=Part10File(segment.path, self._start, size), digest=digest.hex(), size_bytes=self.size_bytes
         )
-        self._end()
+        try:
+            if listed is not None:
+                listed(stored)
+        finally:
+            self._end()
         return stored
 
     def discard(self) -> None:

@@ -25,7 +25,7 @@ from dicom_node.spool import salvage
 from dicom_node.spool.base import Found, SpoolWriter
 from dicom_node.spool.durability import sync_folder
 from dicom_node.spool.part10 import file_meta
-from dicom_node.spool.record_head import IDENTITY_BYTES
+from dicom_node.spool.record_head import IDENTITY_BYTES, identity_of
 from dicom_node.spool.segment import RecordWriter, Segment
 
 log = structlog.get_logger(__name__)
@@ -81,11 +81,11 @@ class SegmentSpool:
     def unlisted(self, ends: Mapping[Path, int], *, alone: bool) -> Iterator[Found]:
         """See ``Spool.unlisted``."""
         for path in sorted(self._root.glob(f"{'[0-9a-f]' * (2 * IDENTITY_BYTES)}{SUFFIX}")):
-            yield from salvage.found_in(path, _identity(path), start=ends.get(path, 0), mend=alone)
+            yield from salvage.found_in(path, identity_of(path), start=ends.get(path, 0), mend=alone)
 
     def describe(self, file: Part10File) -> Stored:
         """See ``Spool.describe``."""
-        return salvage.described(file, _identity(file.path))
+        return salvage.described(file, identity_of(file.path))
 
     def close(self) -> None:
         """See ``Spool.close``."""
@@ -114,9 +114,14 @@ class SegmentSpool:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
         except OSError as error:
             raise ResourceExhausted(f"the spool cannot make a file ({error.strerror})") from error
+        segment = Segment(path, identity, descriptor)
         if self._synchronise:
-            sync_folder(self._root)
-        return Segment(path, identity, descriptor)
+            try:
+                sync_folder(self._root)
+            except OSError:
+                _close(segment)
+                raise
+        return segment
 
     def _give_back(self, segment: Segment) -> None:
         """A record has ended."""
@@ -134,10 +139,6 @@ class SegmentSpool:
         if shutil.disk_usage(self._root).free < self._minimum_free_bytes:
             raise ResourceExhausted("the disk of the spool is nearly full; make room or lower scp.minimum_free_mb")
         self._room_until = time.monotonic() + ROOM_CHECK_S
-
-
-def _identity(path: Path) -> bytes:
-    return bytes.fromhex(path.name.removesuffix(SUFFIX))
 
 
 def _close(segment: Segment) -> None:

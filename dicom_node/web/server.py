@@ -4,55 +4,19 @@ The address of a client is that of its connection: X-Forwarded-For is anybody's 
 addresses. So behind a proxy it is the proxy's.
 """
 
-import asyncio
 import socket
 import threading
 
-import h11
 import uvicorn
 from fastapi import FastAPI
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from dicom_node.errors import ResourceExhausted
 from dicom_node.settings import WebSettings
+from dicom_node.web.patience import ImpatientProtocol
 
 START_TIMEOUT_S = 10.0
-HEAD_TIMEOUT_S = 15.0
-"""From the connection, or the first byte of a further request, to the complete request head (slow-loris)."""
 MOST_CONNECTIONS = 256
 """At once; requests beyond them are answered 503."""
-
-
-class ImpatientProtocol(H11Protocol):
-    """HTTP/1.1 that ends a connection whose request head does not come. Uvicorn waits for it without end."""
-
-    _head_timer: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin to wait for the first head."""
-        super().connection_made(transport)
-        self._watch_head()
-
-    def data_received(self, data: bytes) -> None:
-        """Wait on while the head is not complete; uvicorn's own timer, for idle connections, ends with a byte."""
-        super().data_received(data)
-        self._watch_head()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Nothing to wait for."""
-        self._forget_timer()
-        super().connection_lost(exc)
-
-    def _watch_head(self) -> None:
-        if self.conn.their_state is not h11.IDLE:
-            self._forget_timer()
-        elif self._head_timer is None:
-            self._head_timer = self.loop.call_later(HEAD_TIMEOUT_S, self.transport.abort)
-
-    def _forget_timer(self) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
 
 
 class WebServer:
@@ -74,6 +38,7 @@ class WebServer:
             uvicorn.Config(
                 api,
                 http=ImpatientProtocol,
+                ws="none",  # an upgraded connection would leave every deadline behind
                 log_config=None,
                 access_log=False,
                 lifespan="off",

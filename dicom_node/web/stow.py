@@ -1,13 +1,13 @@
 """STOW-RS (PS3.18 section 10.5): instances by HTTP into the same spool, by the same checks, for whoever has the token.
 
-Owns the HTTP side: who may, which media types, how long and how many at once, and the status of the whole answer.
-XML is neither read nor written. What ``stow_upload`` has stored stays stored, whatever becomes of the request.
+Owns the HTTP side: who may, which media types, how many at once, and the status of the whole answer.
+No XML is read. What ``stow_upload`` has stored stays stored, whatever becomes of the request.
 """
 
 import asyncio
 import hmac
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from http import HTTPStatus
 from pathlib import Path
 from types import MappingProxyType
@@ -15,7 +15,7 @@ from typing import Final
 
 import structlog
 from fastapi import APIRouter, Request
-from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from fastapi.responses import PlainTextResponse, Response
 from starlette.requests import ClientDisconnect
 
 from dicom_node.association import AssociationEvent, EventKind, Intake
@@ -23,8 +23,10 @@ from dicom_node.association.file_intake import ArrivingFile
 from dicom_node.errors import SettingsError
 from dicom_node.headers import is_valid_uid
 from dicom_node.settings import StowSettings
+from dicom_node.web.acceptance import chosen
+from dicom_node.web.body import ArrivingBody
 from dicom_node.web.multipart_related import MalformedMultipart, TooManyParts, media_type
-from dicom_node.web.store_response import MEDIA_TYPE
+from dicom_node.web.store_response import MEDIA_TYPES
 from dicom_node.web.stow_upload import BYTES_PER_MB, DiskFull, RequestTooLarge, Upload
 
 log = structlog.get_logger(__name__)
@@ -34,19 +36,21 @@ SOURCE: Final = "stow-rs"
 MINIMUM_TOKEN: Final = 32
 """Characters; 128 bits in hexadecimal."""
 MAXIMUM_TOKEN_BYTES: Final = 4096
-SILENCE_S: Final = 60.0
-"""A request that stays silent for so long is given up, as an association is."""
-LONGEST_S: Final = 3600.0
-"""A whole request: 4 GiB over 10 Mbit/s."""
+GIVE_WAY_S: Final = 2.0
+"""With every place taken, the sender that is late by the most loses its own, if it is late by so much."""
 RETRY_AFTER_S: Final = 120
+"""For a disk to be cleared."""
+RETRY_SOON_S: Final = 5
+"""For a place: longer than ``GIVE_WAY_S``."""
 CLIENT_GONE: Final = 499
 """For the log alone: nobody is there to read it."""
-BLOCK_BYTES: Final = 1024 * 1024
-"""Gathered before a thread is asked to take it."""
 HEADERS: Final = MappingProxyType(
-    {401: {"WWW-Authenticate": 'Bearer realm="dicom-web"'}, 503: {"Retry-After": str(RETRY_AFTER_S)}}
+    {
+        401: {"WWW-Authenticate": 'Bearer realm="dicom-web"'},
+        408: {"Connection": "close"},
+        503: {"Retry-After": str(RETRY_AFTER_S)},
+    }
 )
-ACCEPTABLE: Final = frozenset({MEDIA_TYPE, "application/json", "application/*", "*/*"})
 
 
 def read_token(path: Path) -> bytes:
@@ -65,9 +69,10 @@ def read_token(path: Path) -> bytes:
 class _Refusal(Exception):
     """The request as a whole is not taken."""
 
-    def __init__(self, status: int, reason: str) -> None:
+    def __init__(self, status: int, reason: str, headers: Mapping[str, str] = MappingProxyType({})) -> None:
         super().__init__(reason)
         self.status = status
+        self.headers = headers or HEADERS.get(status, {})
 
 
 def create_stow(
@@ -94,14 +99,14 @@ def create_stow(
 
 
 class _Door:
-    """Answers requests; counts those under way. Used from the event loop alone."""
+    """Answers requests; knows those under way. Used from the event loop alone."""
 
     def __init__(self, settings: StowSettings, intake: Intake, audit: Callable[[AssociationEvent], None]) -> None:
         self._settings = settings
         self._intake = intake
         self._audit = audit
         self._token = read_token(settings.token_file)
-        self._under_way = 0
+        self._under_way: set[ArrivingBody] = set()
 
     async def answer(self, request: Request, study_uid: str) -> Response:
         """Store what the request brings."""
@@ -112,12 +117,13 @@ class _Door:
             log.warning("stow_rejected", address=peer, status=refusal.status, reason=str(refusal))
             if refusal.status == HTTPStatus.UNAUTHORIZED:
                 self._audit(AssociationEvent(kind=EventKind.REJECTED, address=peer, reason="STOW-RS without the token"))
-            return _plain(refusal.status, str(refusal))
-        self._under_way += 1
+            return _plain(refusal.status, str(refusal), refusal.headers)
+        body = ArrivingBody()
+        self._under_way.add(body)
         try:
-            return await self._store(request, upload, peer)
+            return await self._store(request, body, upload, peer)
         finally:
-            self._under_way -= 1
+            self._under_way.discard(body)
 
     def _admitted(self, request: Request, study_uid: str, peer: str) -> Upload:
         """What takes the body of a request that may be read."""
@@ -125,9 +131,10 @@ class _Door:
         known = hmac.compare_digest(token.strip().encode("latin-1"), self._token)
         if scheme.lower() != "bearer" or not known:
             raise _Refusal(401, "a bearer token is needed")
-        accepted = {media_type(one)[0] for one in request.headers.get("accept", "*/*").split(",")}
-        if not accepted & ACCEPTABLE:
-            raise _Refusal(406, f"the answer is {MEDIA_TYPE} alone")
+        # Several headers of one name are one list (RFC 9110 section 5.3).
+        answer_type = chosen(",".join(request.headers.getlist("accept")), MEDIA_TYPES)
+        if answer_type is None:
+            raise _Refusal(406, f"the answer is {' or '.join(MEDIA_TYPES)}")
         content_type, parameter = media_type(request.headers.get("content-type", ""))
         if content_type != "multipart/related" or parameter("type").lower() not in ("application/dicom", ""):
             raise _Refusal(415, 'only multipart/related; type="application/dicom" is taken')
@@ -136,21 +143,31 @@ class _Door:
         length = request.headers.get("content-length", "")
         if length.isdigit() and int(length) > self._settings.maximum_request_mb * BYTES_PER_MB:
             raise _Refusal(413, f"the request is longer than {self._settings.maximum_request_mb} MiB")
-        if self._under_way >= self._settings.maximum_requests:
-            raise _Refusal(503, "too many requests at once")
 
         def arrive() -> ArrivingFile:
             return ArrivingFile(self._intake, source=SOURCE, study_uid=study_uid)
 
         try:
-            return Upload(parameter("boundary"), self._settings, arrive=arrive, peer=peer)
+            upload = Upload(parameter("boundary"), self._settings, arrive=arrive, peer=peer, answer_type=answer_type)
         except MalformedMultipart as error:
             raise _Refusal(400, str(error)) from error
+        self._require_place()
+        return upload
 
-    async def _store(self, request: Request, upload: Upload, peer: str) -> Response:
+    def _require_place(self) -> None:
+        """Where all are taken, a sender that has stalled must not keep one from a sender that has something."""
+        if len(self._under_way) < self._settings.maximum_requests:
+            return
+        latest = max(self._under_way, key=lambda body: body.late_s)
+        if latest.late_s < GIVE_WAY_S:
+            raise _Refusal(503, "too many requests at once", {"Retry-After": str(RETRY_SOON_S)})
+        self._under_way.discard(latest)
+        latest.give_up()
+
+    async def _store(self, request: Request, body: ArrivingBody, upload: Upload, peer: str) -> Response:
         started = time.monotonic()
         try:
-            status, reason = await _read(request, upload)
+            status, reason = await _read(body.blocks(request.stream()), upload)
         except ClientDisconnect:
             status, reason = CLIENT_GONE, "the sender went away"
         finally:
@@ -177,16 +194,15 @@ class _Door:
             seconds=round(time.monotonic() - started, 3),
         )
         if not response.stored and not response.refused:
-            return _plain(status, reason)
-        return JSONResponse(
-            response.document(), status_code=status, headers=HEADERS.get(status, {}), media_type=MEDIA_TYPE
-        )
+            return _plain(status, reason, HEADERS.get(status, {}))
+        headers = HEADERS.get(status, {})
+        return Response(response.document(), status_code=status, headers=headers, media_type=response.media_type)
 
 
-async def _read(request: Request, upload: Upload) -> tuple[int, str]:
+async def _read(blocks: AsyncIterator[bytes], upload: Upload) -> tuple[int, str]:
     """Read the body to its end, or to where it cannot go on. The HTTP status, and why."""
     try:
-        async for block in _blocks(request):
+        async for block in blocks:
             await asyncio.to_thread(upload.feed, block)
     except (RequestTooLarge, TooManyParts) as error:
         return 413, str(error)
@@ -201,21 +217,5 @@ async def _read(request: Request, upload: Upload) -> tuple[int, str]:
     return upload.response.http_status(), ""
 
 
-async def _blocks(request: Request) -> AsyncIterator[bytes]:
-    """The body in blocks worth a thread's while. Raises ``TimeoutError``."""
-    gathered = bytearray()
-    stream = request.stream()
-    deadline = time.monotonic() + LONGEST_S
-    while True:
-        async with asyncio.timeout(min(SILENCE_S, deadline - time.monotonic())):
-            block = await anext(stream, None)
-        gathered += block or b""
-        if block is None or len(gathered) >= BLOCK_BYTES:
-            yield bytes(gathered)
-            gathered.clear()
-        if block is None:
-            return
-
-
-def _plain(status: int, reason: str) -> Response:
-    return PlainTextResponse(reason + "\n", status_code=status, headers=HEADERS.get(status, {}))
+def _plain(status: int, reason: str, headers: Mapping[str, str]) -> Response:
+    return PlainTextResponse(reason + "\n", status_code=status, headers=dict(headers))

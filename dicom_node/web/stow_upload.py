@@ -4,18 +4,18 @@ Blocking code, run in a thread: the intake waits for disks. A part that is refus
 away, so that it harms no other part.
 """
 
-from collections import Counter
 from collections.abc import Callable
 from functools import partial
 
 import structlog
 
 from dicom_node.association.file_intake import ArrivingFile
+from dicom_node.association.requests import Brought
 from dicom_node.errors import InstanceRefused, ResourceExhausted, StoreStatus
 from dicom_node.records import SopReference
 from dicom_node.settings import StowSettings
 from dicom_node.web.multipart_related import RelatedParts
-from dicom_node.web.store_response import StoreResponse
+from dicom_node.web.store_response import JSON_TYPE, StoreResponse
 
 log = structlog.get_logger(__name__)
 
@@ -35,10 +35,17 @@ class DiskFull(Exception):
 class Upload:
     """Implements ``PartReceiver``. ``arrive`` makes what takes the next file."""
 
-    def __init__(self, boundary: str, settings: StowSettings, *, arrive: Callable[[], ArrivingFile], peer: str) -> None:
-        self.response = StoreResponse()
-        self.studies: dict[str, Counter[str]] = {}
-        """Of each study, how many instances of which SOP class are durable."""
+    def __init__(
+        self,
+        boundary: str,
+        settings: StowSettings,
+        *,
+        arrive: Callable[[], ArrivingFile],
+        peer: str,
+        answer_type: str = JSON_TYPE,
+    ) -> None:
+        self.response = StoreResponse(media_type=answer_type)
+        self.studies: dict[str, Brought] = {}
         self.size_bytes = 0
         self._settings = settings
         self._arrive = arrive
@@ -94,7 +101,7 @@ class Upload:
     def _finish(self) -> None:
         assert self._file is not None  # noqa: S101 - its part is being read
         facts = self._file.finish()
-        self.studies.setdefault(facts.study_uid, Counter())[facts.sop_class_uid] += 1
+        self.studies.setdefault(facts.study_uid, Brought()).note(facts.sop_class_uid, new=self._file.is_new)
 
     def _attempt(self, step: Callable[[], object]) -> bool:
         assert self._file is not None  # noqa: S101 - its part is being read

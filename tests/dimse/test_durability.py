@@ -216,7 +216,7 @@ def record(identity: bytes) -> bytes:
         received_at=datetime.now(UTC),
         calling_ae="FORGED",
     )
-    return encode_head(head, identity) + meta + data_set
+    return encode_head(head, identity, meta) + meta + data_set
 
 
 def carrying(inner: bytes) -> bytes:

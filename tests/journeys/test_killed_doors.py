@@ -1,6 +1,5 @@
 """Kill -9 of a node while instances come by STOW-RS: what was answered is there, once and whole; nothing is half."""
 
-import hashlib
 import http.client
 import os
 import threading
@@ -10,11 +9,16 @@ from pathlib import Path
 
 import pytest
 from pynetdicom.dsutils import split_dataset
+from xxhash import xxh3_128_hexdigest
 
+from dicom_node.association.recovery import index_unlisted
 from dicom_node.demonstration.node_process import NodeProcess
 from dicom_node.demonstration.orthanc import free_port
-from dicom_node.headers import read_file_meta
+from dicom_node.headers import read_file_meta, read_instance_facts
 from dicom_node.index import Index, open_database
+from dicom_node.spool import SegmentSpool
+from dicom_node.spool.extraction import extract
+from tests.spool_contents import stored_files, unfinished_bytes
 from tests.synthetic_ct import SERIES_UID, ct_slice
 
 KILLS = 5
@@ -93,10 +97,17 @@ def test_what_was_answered_over_stow_survives_kill_9(tmp_path: Path) -> None:
     for uid, file in answered.items():
         held = index.find_instance(uid)
         assert held is not None, uid
-        _, held_start = split_dataset(held.path)
-        content = held.path.read_bytes()[held_start:]
+        extract(held.file, tmp_path / "extracted.dcm")
+        _, held_start = split_dataset(tmp_path / "extracted.dcm")
+        content = (tmp_path / "extracted.dcm").read_bytes()[held_start:]
         assert content == file[read_file_meta(file).start :]
-        assert held.sha256 == hashlib.sha256(content).hexdigest()
+        assert held.digest == xxh3_128_hexdigest(content)
     spool = tmp_path / "node" / "spool"
-    assert index.known_paths() == frozenset(spool.glob("*/*.dcm"))
-    assert not list(spool.glob("*/*.part"))
+    index_unlisted(SegmentSpool(spool), index, alone=True)
+    assert unfinished_bytes(spool) == 0
+    files = stored_files(SegmentSpool(spool))
+    assert len(files) == len(set(files)) == len({read_instance_facts(file).sop_instance_uid for file in files})
+    for file in files:
+        row = index.find_instance(read_instance_facts(file, whole=True).sop_instance_uid)
+        assert row is not None
+        assert row.file == file

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from io import BytesIO
 from pathlib import Path
 
 import highdicom as hd
@@ -13,6 +14,8 @@ from dicom_node.demonstration.node_process import NodeProcess
 from dicom_node.demonstration.orthanc import OrthancServer
 from dicom_node.demonstration.overlap import dice_against_truth
 from dicom_node.demonstration.phantom_study import PhantomStudy, write_phantom_study
+from dicom_node.spool import SegmentSpool
+from tests.spool_contents import content, stored_files
 
 pytestmark = [pytest.mark.journey, pytest.mark.timeout(600)]
 SETTLE_S = 3.0
@@ -48,9 +51,9 @@ def downloaded(orthanc: OrthancServer, study_uid: str, folder: Path) -> dict[str
     """The results in Orthanc's study by SOP Class UID."""
     found: dict[str, Path] = {}
     folder.mkdir()
-    for number, content in enumerate(orthanc.files_of(study_uid)):
+    for number, encoded in enumerate(orthanc.files_of(study_uid)):
         path = folder / f"{number}.dcm"
-        path.write_bytes(content)
+        path.write_bytes(encoded)
         header = pydicom.dcmread(path, stop_before_pixels=True)
         if header.SOPClassUID in (SEG, SR, SC, KO):
             assert header.SOPClassUID not in found, "a result came twice"
@@ -69,7 +72,8 @@ def test_real_study_in_jpeg_lossless_comes_back_with_its_results(tmp_path: Path,
             overview = node.wait_until_settled(study_uid, timeout_s=300)
         results = downloaded(orthanc, study_uid, tmp_path / "results")
         received = [
-            pydicom.dcmread(path, stop_before_pixels=True) for path in (tmp_path / "node" / "spool").rglob("*.dcm")
+            pydicom.dcmread(BytesIO(content(file)), stop_before_pixels=True)
+            for file in stored_files(SegmentSpool(tmp_path / "node" / "spool"))
         ]
     assert overview["state"] == "done", overview["reason"]
     assert overview["findings"]["status"] == "positive"

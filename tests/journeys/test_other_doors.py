@@ -18,6 +18,7 @@ import pytest
 from dicom_node.demonstration.node_process import NodeProcess
 from dicom_node.demonstration.orthanc import DICOMWEB_PLUGIN, OrthancServer, free_port
 from tests.synthetic_ct import STUDY_UID, axial_series, write
+from tests.unit.audit.audit_schema import valid_message
 
 SLICES = 5
 """Too few for any pipeline: the study ends as not analysed, at once."""
@@ -135,6 +136,9 @@ def test_a_folder_received_beside_a_running_node_is_analysed(place: Place) -> No
         )  # fmt: skip
         assert done.stdout == f"{SLICES} of {SLICES} files taken\n"
         expect_the_study_done(place)
+    trail = (place.node.data_dir / "audit" / "audit.log").read_text().splitlines()
+    events = [valid_message(line.encode()).find("EventIdentification/EventID").get("csd-code") for line in trail]
+    assert events == ["110100", "110107", "110102", "110104", "110100"], "started, imported, sent, stopped"
 
 
 def test_orthanc_hears_truthfully_which_instances_are_safe(place: Place) -> None:

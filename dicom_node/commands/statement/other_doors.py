@@ -3,7 +3,7 @@
 from dicom_node.commands.statement.markdown import bullets, section, subsection, table
 from dicom_node.commands.statement.settings_table import settings_table
 from dicom_node.settings import StowSettings
-from dicom_node.web import store_response, stow
+from dicom_node.web import body, store_response, stow
 
 
 def other_doors() -> str:
@@ -20,8 +20,9 @@ def other_doors() -> str:
                 "`web.stow` is configured. No other DICOMweb service.",
                 'Request: `multipart/related; type="application/dicom"`. Metadata and bulk data (JSON, XML) are not '
                 "taken.",
-                f"Answer: the Store Instances Response Module as `{store_response.MEDIA_TYPE}`; Retrieve URL is empty. "
-                "Failure Reasons are the failure statuses of C-STORE.",
+                f"Answer: the Store Instances Response Module as {_answers()}, as Accept wants it with its weights; "
+                f"`{store_response.JSON_TYPE}` unless it says so. Retrieve URL is empty. Failure Reasons are the "
+                "failure statuses of C-STORE.",
                 "Every request carries the configured token (`Authorization: Bearer`). The node itself speaks no "
                 "HTTPS: a proxy in front of it does.",
                 "An instance under Referenced SOP Sequence is durable. Nothing is undone when the rest of a request "
@@ -33,16 +34,28 @@ def other_doors() -> str:
     )
 
 
+def _answers() -> str:
+    return " or ".join(f"`{name}`" for name in store_response.MEDIA_TYPES)
+
+
 def _http_statuses() -> list[list[str]]:
     return [
         ["200", "every instance is stored"],
         ["202", "some are stored; the answer says which are not, and why"],
         ["400", "no multipart message, one that is cut off, or no valid Study Instance UID in the address"],
         ["401", "the token is missing or wrong"],
-        ["406", f"the sender does not accept {store_response.MEDIA_TYPE}"],
-        ["408", f"silent for {stow.SILENCE_S:g} s, or longer than {stow.LONGEST_S:g} s"],
+        ["406", f"the sender accepts no {_answers()}"],
+        [
+            "408",
+            f"less than {body.SLOWEST_BYTES // 1024} KiB in {body.PERIOD_S:g} s, or longer than {body.LONGEST_S:g} s; "
+            f"with all places taken, the sender that is late by the most goes after {stow.GIVE_WAY_S:g} s",
+        ],
         ["409", "none is stored; the answer says why"],
         ["413", "longer than `maximum_request_mb`, or more parts than `maximum_parts`"],
         ["415", "another media type"],
-        ["503", f"the disk is full, or too many requests at once; with Retry-After {stow.RETRY_AFTER_S} s"],
+        [
+            "503",
+            f"the disk is full (Retry-After {stow.RETRY_AFTER_S} s), or too many requests at once "
+            f"({stow.RETRY_SOON_S} s)",
+        ],
     ]

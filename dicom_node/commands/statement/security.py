@@ -17,9 +17,11 @@ _MESSAGES: tuple[tuple[Code, tuple[Code, ...], str], ...] = (
     (
         codes.INSTANCES_TRANSFERRED,
         (),
-        "an association that brought instances ended: one message a study; of results that were sent to a destination "
+        "an association that brought instances ended: one message a study for what is new (action C), one for what was "
+        "held already with the same content (R); of results that were sent to a destination "
         "one for what it has, and one for what it has not",
     ),
+    (codes.IMPORT, (), "`dicom-node receive` is through with the files of a study, or was ended before"),
     (codes.BEGIN_TRANSFERRING, (), "results of a study are about to be sent to a destination: every attempt"),
     (
         codes.SECURITY_ALERT,
@@ -76,9 +78,9 @@ def _audit() -> str:
         "also by the SYSLOG-TLS profile (PS3.15 section A.6).",
         table(["event", "type", "sent when"], rows),
         bullets(
-            "**The patient is left out**: no message has a participant object for the patient, though A.5.3.3 and "
-            "A.5.3.7 ask for one. Studies are named by Study Instance UID, with the number of instances by SOP class, "
-            "without SOP Instance UIDs.",
+            "**The patient is left out**: no message has a participant object for the patient, though A.5.3.3, A.5.3.5 "
+            "and A.5.3.7 ask for one. Studies are named by Study Instance UID, with the number of instances by SOP "
+            "class, without SOP Instance UIDs.",
             "UserID of the node is its process ID; of a peer its AE title, else its address. AlternativeUserID has the "
             "AE title. AuditSourceID is the node's AE title and the name of its machine, AuditSourceTypeCode 4.",
             f"Alerts about one address are sent once in {refusals.WINDOW_S:g} s; the next one has the number of those "
@@ -90,8 +92,12 @@ def _audit() -> str:
             f"the oldest is removed. `{files.CURRENT}` is the one being written.",
             f"Receiving and sending never wait for the trail: {trail.CAPACITY:,} messages wait for each place; what "
             "comes beyond is lost, counted and told.",
-            "Instances that come by STOW-RS are audited like those of associations, with the address alone. What the "
-            "console and the JSON API show, and the commands (`receive` and `infer` among them), is not audited.",
+            "Instances that come by STOW-RS are audited like those of associations, with the address alone.",
+            "An import names the account and the machine of whoever gave the command (the requestor), and as source "
+            "media the machine that the folder is on; not the folder, because people name folders after patients.",
+            "There is no DICOM Instances Accessed, Query or Export: the console and the JSON API show no patient's "
+            "name, ID or birth date and no pixels, and the node answers no query and no retrieval. `infer` works on "
+            "files that whoever gives the command can read anyway; it is not audited.",
         ),
     )
 

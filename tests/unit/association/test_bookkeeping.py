@@ -3,7 +3,7 @@
 import resource
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,12 +11,13 @@ import pytest
 
 from dicom_node.association import ledger
 from dicom_node.association.deadlines import Deadline, Watchdog
-from dicom_node.association.ledger import Entry, Ledger
+from dicom_node.association.ledger import InstanceIndex, Ledger
 from dicom_node.association.places import Places
 from dicom_node.errors import ResourceExhausted
 from dicom_node.headers import facts_from_data_set
-from dicom_node.index import Arrival
-from dicom_node.spool import FileSpool
+from dicom_node.index import Arrival, Index, open_database
+from dicom_node.records import Stored, StoredInstance
+from dicom_node.spool import SegmentSpool
 from tests.dimse.conftest import encoded_slice, slice_uid
 
 CT, EXPLICIT = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.1.2.1"
@@ -71,6 +72,7 @@ class SickIndex:
     def __init__(self, failures: int = 0) -> None:
         self.failures = failures
         self.commits: list[list[str]] = []
+        self._kept: dict[str, Stored] = {}
         self.asked = threading.Event()
 
     def rows(self) -> list[str]:
@@ -82,7 +84,13 @@ class SickIndex:
             self.failures -= 1
             raise OSError("disk is full")
         self.commits.append([arrival.instance.facts.sop_instance_uid for arrival in arrivals])
+        for instance in (arrival.instance for arrival in arrivals):
+            stored = Stored(file=instance.file, digest=instance.digest, size_bytes=instance.size_bytes)
+            self._kept[instance.facts.sop_instance_uid] = stored
         return ()
+
+    def held(self, sop_instance_uid: str) -> Stored | None:
+        return self._kept.get(sop_instance_uid)
 
 
 def refuses(book: Ledger) -> bool:
@@ -101,88 +109,119 @@ def wait_until(satisfied: Callable[[], bool], *, timeout_s: float) -> bool:
 
 
 @pytest.fixture
-def entry(tmp_path: Path) -> Callable[[int], Entry]:
-    spool = FileSpool(tmp_path / "spool")
+def arrival(tmp_path: Path) -> Iterator[Callable[[int], Arrival]]:
+    """Makes an instance durable, which has no row yet."""
+    spool = SegmentSpool(tmp_path / "spool")
 
-    def make(number: int) -> Entry:
-        encoded = encoded_slice(number)
+    def make(number: int) -> Arrival:
+        encoded, received_at = encoded_slice(number), datetime.now(UTC)
         writer = spool.begin(sop_instance_uid=slice_uid(number), sop_class_uid=CT, transfer_syntax_uid=EXPLICIT)
         writer.write([memoryview(encoded)])
-        facts = facts_from_data_set(encoded, EXPLICIT)
-        return Entry(facts=facts, path=writer.publish(), received_at=datetime.now(UTC), calling_ae="CT1")
+        stored = writer.publish(received_at=received_at, calling_ae="CT1")
+        instance = StoredInstance(
+            facts=facts_from_data_set(encoded, EXPLICIT),
+            file=stored.file,
+            digest=stored.digest,
+            size_bytes=stored.size_bytes,
+        )
+        return Arrival(instance=instance, received_at=received_at, calling_ae="CT1")
 
-    return make
+    yield make
+    spool.close()
 
 
-def test_rows_are_committed_together_and_soon(tmp_path: Path, entry: Callable[[int], Entry]) -> None:
-    entries = [entry(number) for number in range(5)]
+@pytest.fixture
+def keep(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[InstanceIndex], Ledger]]:
+    """Makes ledgers that try again soon, and ends them."""
+    monkeypatch.setattr(ledger, "RETRY_S", 0.05)
+    books: list[Ledger] = []
+
+    def make(index: InstanceIndex) -> Ledger:
+        books.append(Ledger(index))
+        return books[-1]
+
+    yield make
+    for book in books:
+        book.close()
+
+
+Arrives = Callable[[int], Arrival]
+Keep = Callable[[InstanceIndex], Ledger]
+
+
+def test_rows_are_committed_together_and_soon(arrival: Arrives, keep: Keep) -> None:
     index = SickIndex()
-    book = Ledger(FileSpool(tmp_path / "spool"), index)
-    for one in entries:
+    book = keep(index)
+    for one in [arrival(number) for number in range(5)]:
         book.note(one)
     book.flush()
     assert index.rows() == [slice_uid(number) for number in range(5)]
     assert len(index.commits) <= 2
-    book.close()
 
 
-def test_a_sick_database_loses_no_row(
-    tmp_path: Path, entry: Callable[[int], Entry], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(ledger, "RETRY_S", 0.05)
+def test_a_sick_database_loses_no_row(arrival: Arrives, keep: Keep) -> None:
     index = SickIndex(failures=2)
-    book = Ledger(FileSpool(tmp_path / "spool"), index)
-    book.note(entry(1))
+    book = keep(index)
+    book.note(arrival(1))
     assert index.asked.wait(5)
-    book.note(entry(2))
+    book.note(arrival(2))
     book.flush()
     assert index.rows() == [slice_uid(1), slice_uid(2)]
-    book.close()
+
+
+def test_what_has_no_row_yet_is_held(arrival: Arrives, keep: Keep) -> None:
+    index = SickIndex(failures=10**6)
+    book, first = keep(index), arrival(1)
+    assert book.held(slice_uid(1)) is None
+    book.note(first)
+    for _ in range(2):
+        held = book.held(slice_uid(1))
+        assert held is not None
+        assert (held.file, held.digest) == (first.instance.file, first.instance.digest)
+        assert index.asked.wait(5), "now the row is in the hands of the thread that cannot commit it"
+    index.failures = 0
+    book.flush()
+    assert book.held(slice_uid(1)) == index.held(slice_uid(1)) == held
 
 
 def test_a_database_that_stays_sick_stops_intake_and_decisions(
-    tmp_path: Path, entry: Callable[[int], Entry], monkeypatch: pytest.MonkeyPatch
+    arrival: Arrives, keep: Keep, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in {"RETRY_S": 0.05, "PATIENCE_S": 0.2, "MAXIMUM_PENDING": 1}.items():
+    for name, value in {"PATIENCE_S": 0.2, "MAXIMUM_PENDING": 1}.items():
         monkeypatch.setattr(ledger, name, value)
     index = SickIndex(failures=10**6)
-    book = Ledger(FileSpool(tmp_path / "spool"), index)
+    book = keep(index)
     book.require_room()
-    book.note(entry(1))
+    book.note(arrival(1))
     with pytest.raises(ResourceExhausted):
         book.flush()
     # Between two tries the rows are in the committing thread's hands.
     assert wait_until(lambda: refuses(book), timeout_s=5)
     index.failures = 0
-    book.close()
 
 
-def test_a_file_that_vanished_holds_up_no_other_row(tmp_path: Path, entry: Callable[[int], Entry]) -> None:
-    gone, there = entry(1), entry(2)
-    gone.path.unlink()
-    index = SickIndex()
-    book = Ledger(FileSpool(tmp_path / "spool"), index)
+def test_a_record_that_vanished_holds_up_no_other_row(arrival: Arrives, keep: Keep, tmp_path: Path) -> None:
+    gone, there = arrival(1), arrival(2)
+    index = Index(open_database(tmp_path / "node.sqlite"))
+    book = keep(index)
+    gone.instance.file.path.unlink()
     book.note(gone)
     book.note(there)
     book.flush()
-    assert index.rows() == [slice_uid(2)]
-    book.close()
+    assert index.find_instance(slice_uid(2)) == there.instance
 
 
-def test_a_node_out_of_descriptors_loses_no_row(
-    tmp_path: Path, entry: Callable[[int], Entry], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(ledger, "RETRY_S", 0.05)
-    index, one = SickIndex(), entry(1)
-    book = Ledger(FileSpool(tmp_path / "spool"), index)
+def test_a_node_out_of_descriptors_loses_no_row(arrival: Arrives, keep: Keep, tmp_path: Path) -> None:
+    database, one = open_database(tmp_path / "node.sqlite"), arrival(1)
+    index = Index(database)
+    book = keep(index)
+    database.dispose()  # so that a commit needs a descriptor
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
     try:
         book.note(one)
         time.sleep(0.6)  # GATHER_S, and a few tries
-        assert not index.asked.is_set()
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     book.flush()
-    assert index.rows() == [slice_uid(1)]
-    book.close()
+    assert index.find_instance(slice_uid(1)) == one.instance

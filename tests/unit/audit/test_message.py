@@ -2,6 +2,8 @@
 
 import base64
 import os
+import pwd
+import socket
 from collections.abc import Callable
 from datetime import UTC, datetime
 
@@ -50,6 +52,13 @@ def test_application_activity(make: Callable[[str], AuditEvent], kind: str) -> N
     assert root.find("AuditSourceIdentification").get("AuditSourceID") == "DICOMNODE@host"
 
 
+def test_instances_that_were_held_already_are_read_and_not_created() -> None:
+    root = read(
+        events.received(sender=CT1, ae_title="DICOMNODE", study_uid=STUDY, instances=COUNTS, failure="", new=False)
+    )
+    assert root[0].get("EventActionCode") == "R"
+
+
 def test_instances_received() -> None:
     for failure, outcome in (("", "0"), ("connection lost", "4")):
         root = read(
@@ -66,6 +75,32 @@ def test_instances_received() -> None:
         assert coded(study, "ParticipantObjectIDTypeCode") == [("110180", "DCM", "Study Instance UID")]
         described = study.iterfind("ParticipantObjectDescription/SOPClass")
         assert {one.get("UID"): int(one.get("NumberOfInstances")) for one in described} == COUNTS
+
+
+@pytest.mark.parametrize(
+    ("repeats", "not_taken", "outcome", "said"),
+    [(0, 0, "0", ""), (2, 0, "0", "2 files held already"), (2, 1, "4", "2 files held already; 1 files not taken")],
+)
+def test_folder_imported(repeats: int, not_taken: int, outcome: str, said: str) -> None:
+    event = events.imported(
+        ae_title="DICOMNODE", study_uid=STUDY, instances=COUNTS, repeats=repeats, not_taken=not_taken
+    )
+    root = read(event)
+    assert coded(root, "EventIdentification/EventID") == [("110107", "DCM", "Import")]
+    assert (root[0].get("EventActionCode"), root[0].get("EventOutcomeIndicator")) == ("C", outcome)
+    assert (root[0].findtext("EventOutcomeDescription") or "") == said
+    person, process, media = root.iterfind("ActiveParticipant")
+    account, machine = pwd.getpwuid(os.getuid()).pw_name, socket.gethostname()
+    assert [(one.get("UserID"), one.get("UserIsRequestor")) for one in (person, process, media)] == [
+        (f"{account}@{machine}", "true"), (str(os.getpid()), "false"), (f"file://{machine}/", "false"),
+    ]  # fmt: skip
+    roles = [one.find("RoleIDCode").get("csd-code") for one in (person, process, media)]
+    assert roles == ["110152", "110152", "110155"]
+    assert coded(media, "MediaIdentifier/MediaType") == [("110037", "DCM", "URI")]
+    (study,) = root.iterfind("ParticipantObjectIdentification")
+    assert study.get("ParticipantObjectID") == STUDY
+    described = study.iterfind("ParticipantObjectDescription/SOPClass")
+    assert {one.get("UID"): int(one.get("NumberOfInstances")) for one in described} == COUNTS
 
 
 def test_results_sent() -> None:

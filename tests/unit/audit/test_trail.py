@@ -64,25 +64,12 @@ def test_files_hold_every_event_between_start_and_stop_for_the_owner_alone(tmp_p
     assert stat.S_IMODE((tmp_path / "audit" / "audit.log").stat().st_mode) == 0o600
 
 
-def test_files_are_bounded_and_the_oldest_goes(tmp_path: Path) -> None:
-    files = AuditFiles(tmp_path, file_mb=1, files=3)
-    for number in range(9):
-        files.write([f"{number}".encode() * 600_000])
-    kept = {path.name: path.read_bytes()[:1] for path in tmp_path.iterdir()}
-    assert kept == {"audit.log": b"8", "audit.1.log": b"6", "audit.2.log": b"4"}
-    assert sum(path.stat().st_size for path in tmp_path.iterdir()) < 3 * 1.7e6
-
-
-def test_full_disk_leaves_no_half_message(tmp_path: Path) -> None:
-    files = AuditFiles(tmp_path, file_mb=1, files=2)
-    files.write([b"<a/>"])
-    (tmp_path / "audit.log").rename(tmp_path / "kept")
-    (tmp_path / "audit.log").symlink_to("/dev/full")
-    with pytest.raises(OSError):  # noqa: PT011 - no space left, or not a file to cut
-        files.write([b"<b/>"])
-    (tmp_path / "audit.log").unlink()
-    files.write([b"<b/>"])
-    assert lines(tmp_path) == [b"<b/>"]
+def test_trail_of_a_command_tells_of_no_start_and_stop(tmp_path: Path) -> None:
+    audit = AuditTrail([AuditFiles(tmp_path, file_mb=1, files=2)], ae_title="N", of_command=True)
+    audit.start()
+    audit.record(received(1))
+    audit.stop()
+    assert event_ids(lines(tmp_path)) == ["110104"]
 
 
 class Stuck:

@@ -3,18 +3,29 @@
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 from pydicom import dcmread
-from pydicom.uid import DeflatedExplicitVRLittleEndian, MediaStorageDirectoryStorage
+from pydicom.uid import (
+    CTImageStorage,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    MediaStorageDirectoryStorage,
+)
+from pynetdicom.dsutils import encode
 
 from dicom_node.__main__ import main
 from dicom_node.index import Index, open_database
-from dicom_node.spool import FileSpool
+from dicom_node.records import Part10File
+from dicom_node.spool import SegmentSpool
 from dicom_node.spool.occupancy import Occupancy
-from tests.synthetic_ct import axial_series, ct_slice, write
+from dicom_node.spool.record_head import MAGIC
+from tests.spool_contents import content, stored_files
+from tests.synthetic_ct import STUDY_UID, axial_series, ct_slice, write
+from tests.unit.audit.audit_schema import coded, valid_message
 
 SLICES = 6
 
@@ -37,7 +48,22 @@ def receive(folder: Path, data_dir: Path) -> Result:
 
 
 def held(data_dir: Path) -> int:
-    return len(list((data_dir / "spool").glob("*/*.dcm")))
+    return len(kept_files(data_dir))
+
+
+def kept_files(data_dir: Path) -> list[Part10File]:
+    """Every intact instance of the spool."""
+    return stored_files(SegmentSpool(data_dir / "spool"))
+
+
+def listed_files(data_dir: Path) -> list[Part10File]:
+    """Where the index says that instances lie, each intact."""
+    index, spool = Index(open_database(data_dir / "node.sqlite")), SegmentSpool(data_dir / "spool")
+    (progress,) = index.receiving()
+    (series,) = index.series_of_study(progress.study_uid, generation=progress.generation)
+    for instance in series.instances:
+        assert spool.describe(instance.file).digest == instance.digest
+    return [instance.file for instance in series.instances]
 
 
 def test_every_file_is_taken_once(folder: Path, data_dir: Path) -> None:
@@ -49,12 +75,51 @@ def test_every_file_is_taken_once(folder: Path, data_dir: Path) -> None:
     assert progress.generation == 1
 
 
+def imports(data_dir: Path) -> list[tuple[str, str, dict[str, int]]]:
+    """Of each message in the trail: outcome, study, and how many instances of which SOP class."""
+    told = []
+    for line in (data_dir / "audit" / "audit.log").read_bytes().splitlines():
+        root = valid_message(line)
+        assert coded(root, "EventIdentification/EventID") == [("110107", "DCM", "Import")]
+        (study,) = root.iterfind("ParticipantObjectIdentification")
+        counts = study.iterfind("ParticipantObjectDescription/SOPClass")
+        told.append(
+            (
+                root[0].findtext("EventOutcomeDescription") or "",
+                study.get("ParticipantObjectID"),
+                {one.get("UID"): int(one.get("NumberOfInstances")) for one in counts},
+            )
+        )
+    return told
+
+
+def test_import_is_audited_study_by_study_without_the_name_of_the_folder(tmp_path: Path, data_dir: Path) -> None:
+    folder = tmp_path / "DOE^JANE"
+    write(folder / "a", axial_series(3))
+    other = axial_series(2)
+    for image in other:
+        image.StudyInstanceUID += ".7"
+        image.SOPInstanceUID += ".7"
+    write(folder / "b", other)
+    (folder / "b" / "0.dcm").write_bytes((folder / "b" / "0.dcm").read_bytes()[:-7])
+    assert receive(folder, data_dir).exit_code == 1
+    assert sorted(imports(data_dir)) == [
+        ("", STUDY_UID, {CTImageStorage: 3}),
+        ("1 files not taken", f"{STUDY_UID}.7", {CTImageStorage: 1}),
+    ]
+    receive(folder / "a", data_dir)
+    assert imports(data_dir)[2:] == [("3 files held already", STUDY_UID, {})], "nothing new"
+    assert b"DOE" not in (data_dir / "audit" / "audit.log").read_bytes()
+
+
 def test_preamble_is_not_kept(tmp_path: Path, folder: Path, data_dir: Path) -> None:
     path = folder / "0.dcm"
     path.write_bytes(b"MZ" + b"\x90" * 126 + path.read_bytes()[128:])
     assert receive(folder, data_dir).exit_code == 0
-    for stored in (data_dir / "spool").glob("*/*.dcm"):
-        assert stored.read_bytes()[:132] == bytes(128) + b"DICM"
+    for stored in map(content, kept_files(data_dir)):
+        assert stored[:8] == MAGIC
+        assert stored[128:132] == b"DICM"
+        assert b"\x90" * 16 not in stored
 
 
 def test_each_file_that_is_not_taken_is_named_with_its_reason(folder: Path, data_dir: Path) -> None:
@@ -84,7 +149,7 @@ def test_each_file_that_is_not_taken_is_named_with_its_reason(folder: Path, data
     reasons = {
         "empty": "not a DICOM file: empty",
         "text": "not a DICOM file: no DICM prefix",
-        "cut": "this SOP Instance UID holds other content",
+        "cut": "damaged: an element is longer than what encloses it: truncated?",
         "cut-head": "file meta information is damaged",
         "class": "SOP class is not accepted",
         "syntax": "transfer syntax missing or not known",
@@ -145,8 +210,28 @@ def test_killed_command_leaves_nothing_half_and_can_be_repeated(tmp_path: Path, 
     assert 10 <= held(data_dir) < count
     assert receive(folder, data_dir).exit_code == 0
     assert held(data_dir) == count
-    spool = FileSpool(data_dir / "spool")
-    assert Index(open_database(data_dir / "node.sqlite")).known_paths() == frozenset(spool.paths())
+    assert sorted(listed_files(data_dir), key=str) == sorted(kept_files(data_dir), key=str)
+
+
+def test_what_a_killed_command_left_without_a_row_is_held(folder: Path, data_dir: Path) -> None:
+    other = ct_slice(SLICES, (0.0, 0.0, 0.0))
+    other.SeriesDescription = "other content"
+    encoded = encode(other, False, True)
+    assert encoded is not None
+    spool = SegmentSpool(data_dir / "spool")
+    writer = spool.begin(
+        sop_instance_uid=other.SOPInstanceUID,
+        sop_class_uid=other.SOPClassUID,
+        transfer_syntax_uid=ExplicitVRLittleEndian,
+    )
+    writer.write([memoryview(encoded)])
+    left = writer.publish(received_at=datetime.now(UTC), calling_ae="folder").file
+    spool.close()
+    done = receive(folder, data_dir)
+    assert done.exit_code == 1
+    assert done.stderr.splitlines()[0] == "0.dcm: this SOP Instance UID holds other content"
+    assert len(listed_files(data_dir)) == SLICES
+    assert left in listed_files(data_dir)
 
 
 def test_two_commands_at_once_take_everything_once(tmp_path: Path, data_dir: Path) -> None:
@@ -155,7 +240,10 @@ def test_two_commands_at_once_take_everything_once(tmp_path: Path, data_dir: Pat
     command = [sys.executable, "-m", "dicom_node", "receive", str(folder), "--data-dir", str(data_dir)]
     running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
     assert [process.communicate(timeout=60)[0] for process in running] == [f"{count} of {count} files taken\n"] * 3
-    assert held(data_dir) == count
+    assert len(listed_files(data_dir)) == count
+    # What two bring in the same moment may be in the spool twice, and is in the index once.
+    contents = [content(file)[128:] for file in kept_files(data_dir)]
+    assert len(set(contents)) == count
 
 
 def test_nobody_sweeps_while_another_stores(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 from fastapi import FastAPI, Request
 
 from dicom_node.settings import WebSettings
+from dicom_node.web import patience
 from dicom_node.web import server as server_module
 from dicom_node.web.server import WebServer
 
@@ -20,7 +21,8 @@ GET = b"GET /who HTTP/1.1\r\nHost: node\r\n"
 @pytest.fixture
 def port(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     """A server that says from where it was asked, and soon loses patience."""
-    monkeypatch.setattr(server_module, "HEAD_TIMEOUT_S", HEAD_TIMEOUT_S)
+    monkeypatch.setitem(patience.PATIENCE_S, patience.Wait.HEAD, HEAD_TIMEOUT_S)
+    monkeypatch.setattr(patience, "LOOK_S", 0.05)
     monkeypatch.setattr(server_module, "MOST_CONNECTIONS", 4)
     api = FastAPI()
 
@@ -79,6 +81,7 @@ def test_head_that_does_not_come_ends_the_connection(port: int, answered_first: 
         while time.monotonic() - started < HEAD_TIMEOUT_S / 2:
             client.sendall(b"X: y\r\n")  # a byte now and then does not help
             time.sleep(HEAD_TIMEOUT_S / 10)
+        assert answer(client)[0] == 408
         assert ended(client)
         assert time.monotonic() - started < HEAD_TIMEOUT_S * 3
 
@@ -108,3 +111,12 @@ def test_more_connections_than_there_is_room_for_are_answered_503(port: int) -> 
     finally:
         for one in crowd:
             one.close()
+
+
+def test_upgrade_to_a_protocol_without_deadlines_is_not_taken(port: int) -> None:
+    upgrade = b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: "
+    with connected(port) as client:
+        client.sendall(GET + upgrade + b"dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
+        assert answer(client)[0] == 200, "the request is answered as if it had not asked"
+        client.sendall(GET)
+        assert answer(client)[0] == 408

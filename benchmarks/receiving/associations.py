@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import click
 
 from benchmarks.raw_sender import RawAssociation
-from benchmarks.receiving.processes import cpu_s, proportional_kb
+from benchmarks.receiving.processes import cpu_s, own_kb
 from benchmarks.receiving.servers import (
     DURABLE,
     MOST_ASSOCIATIONS,
@@ -34,7 +34,7 @@ class _Idle:
     share: float
     """Of one core."""
     kb_each: float
-    """Memory (Pss) of an association, in kB."""
+    """Memory of an association, in kB."""
 
 
 def measure() -> list[Result]:
@@ -79,7 +79,7 @@ def _set_up_ms(server: Server) -> float:
 
 def _idle(server: Server) -> _Idle:
     time.sleep(SETTLE_S)
-    before = proportional_kb(server.process)
+    before = own_kb(server.process)
     with ExitStack() as opened:
         for _ in range(IDLE):
             association = opened.enter_context(RawAssociation(server.port))
@@ -88,4 +88,4 @@ def _idle(server: Server) -> _Idle:
         used, since = cpu_s(server.process), time.monotonic()
         time.sleep(IDLE_S)
         share = (cpu_s(server.process) - used) / (time.monotonic() - since)
-        return _Idle(share=share, kb_each=(proportional_kb(server.process) - before) / IDLE)
+        return _Idle(share=share, kb_each=(own_kb(server.process) - before) / IDLE)

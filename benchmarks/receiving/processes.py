@@ -24,9 +24,12 @@ def cpu_s(process: int) -> float:
     return sum(time.clock_gettime((~member << 3) | _CPU_CLOCK) + _waited_for_s(member) for member in family(process))
 
 
-def proportional_kb(process: int) -> int:
-    """Memory of a process and its children (Pss: what processes share is divided among them), in kB."""
-    return sum(_kb(Path(f"/proc/{member}/smaps_rollup"), "Pss") for member in family(process))
+def own_kb(process: int) -> int:
+    """Memory of a process and its children that no file backs, in kB; pages that children share count once (Pss_Anon).
+
+    Not Pss: it changes whenever a stranger that uses the same libraries starts or ends.
+    """
+    return sum(_kb(Path(f"/proc/{member}/smaps_rollup"), "Pss_Anon") for member in family(process))
 
 
 def memory_kb(process: int, name: str) -> int:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from benchmarks.receiving.processes import cpu_s, family, memory_kb, proportional_kb
+from benchmarks.receiving.processes import cpu_s, family, memory_kb, own_kb
 
 BURNT_S = 0.15
 FORKING = """
@@ -54,7 +54,8 @@ def test_a_child_counts(ending: str) -> None:
 
 def test_memory_is_shared_with_children_and_not_counted_twice() -> None:
     with forking("alive") as process:
-        assert memory_kb(process, "VmRSS") > memory_kb(process, "RssAnon") > 0
-        assert memory_kb(process, "RssAnon") < proportional_kb(process) < 2 * memory_kb(process, "VmRSS")
+        alone_kb = memory_kb(process, "RssAnon")
+        assert memory_kb(process, "VmRSS") > alone_kb
+        assert 0.9 * alone_kb < own_kb(process) < 1.8 * alone_kb  # the kernel's count for RssAnon is not exact
     with forking("ended") as process:
-        assert proportional_kb(process) > 0, "and one that has ended has none"
+        assert own_kb(process) == pytest.approx(memory_kb(process, "RssAnon"), rel=0.1), "the ended one has none"

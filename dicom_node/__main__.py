@@ -1,6 +1,9 @@
 """The command ``dicom-node``. Each command is a thin file in ``commands``."""
 
+import sys
+
 import click
+import structlog
 
 from dicom_node.commands.build_plan import build_plan
 from dicom_node.commands.configuration import check_config, echo
@@ -27,6 +30,8 @@ def main() -> None:
 
     Research use only; not a medical device.
     """
+    if not structlog.is_configured():  # what a command answers goes to standard output, and nothing else does
+        structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
 
 
 for command in (

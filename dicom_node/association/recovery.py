@@ -11,10 +11,10 @@ from typing import Protocol
 
 import structlog
 
-from dicom_node.errors import InstanceRefused
+from dicom_node.errors import InstanceRefused, StorageCorrupt
 from dicom_node.headers import read_instance_facts
 from dicom_node.index import Arrival
-from dicom_node.records import StoredInstance
+from dicom_node.records import Stored, StoredInstance
 from dicom_node.spool import Spool
 
 log = structlog.get_logger(__name__)
@@ -27,6 +27,10 @@ class KnownEnds(Protocol):
 
     def known_ends(self) -> Mapping[Path, int]:
         """Of every spool file that has rows, where the last of its instances ends."""
+        ...
+
+    def held(self, sop_instance_uid: str) -> Stored | None:
+        """Where the durable instance of that UID lies."""
         ...
 
     def add_instances(self, arrivals: Sequence[Arrival]) -> Sequence[str]:
@@ -45,6 +49,8 @@ def index_unlisted(spool: Spool, index: KnownEnds, *, alone: bool) -> int:
         stored = found.stored
         try:
             facts = read_instance_facts(stored.file, whole=True)
+            if _is_held(spool, index, facts.sop_instance_uid, stored):
+                continue
         except (InstanceRefused, OSError) as refusal:
             log.error("record_unreadable", file=stored.file.path.name, position=stored.file.start, reason=str(refusal))
             continue
@@ -58,6 +64,17 @@ def index_unlisted(spool: Spool, index: KnownEnds, *, alone: bool) -> int:
     if count:
         log.warning("index_rebuilt", instances=count)
     return count
+
+
+def _is_held(spool: Spool, index: KnownEnds, sop_instance_uid: str, stored: Stored) -> bool:
+    """Whether the index names another place where the same lies, intact: two processes took it."""
+    held = index.held(sop_instance_uid)
+    if held is None or held.digest != stored.digest:
+        return False
+    try:
+        return spool.describe(held.file).digest == stored.digest
+    except (OSError, StorageCorrupt):
+        return False
 
 
 def _commit(index: KnownEnds, recovered: list[Arrival]) -> None:

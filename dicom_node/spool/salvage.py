@@ -26,8 +26,8 @@ READ_BYTES = 1024 * 1024
 def found_in(path: Path, identity: bytes, *, start: int, mend: bool) -> Iterator[Found]:
     """The intact records of a segment from ``start`` on, synchronised.
 
-    With ``mend`` what stands behind the last of them is cut off, and a segment without any goes. Damage is logged and
-    passed over. A segment that cannot be read is logged and left as it is.
+    With ``mend`` what stands behind the last head is cut off, and a segment without any goes. A record that is damaged
+    is logged and left where it is: somebody may have been told of it. So is a segment that cannot be read.
     """
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
@@ -46,10 +46,9 @@ def found_in(path: Path, identity: bytes, *, start: int, mend: bool) -> Iterator
                     os.fdatasync(descriptor)
                     synchronised = True
                 yield _found(path, position, head)
-                end = _aligned(position + head.size_bytes)
             else:
                 log.error("record_damaged", file=path.name, position=position)
-            position = _aligned(position + head.size_bytes)
+            position = end = _aligned(position + head.size_bytes)
         if mend and size > end:
             log.warning("unfinished_record_removed", file=path.name, size_bytes=size - end)
             os.ftruncate(descriptor, end)

@@ -124,3 +124,20 @@ def test_rows_follow_a_data_folder_that_was_moved(tmp_path: Path, database: sa.E
     assert file.path.is_relative_to(tmp_path / "after")
     (progress,) = index.receiving()
     assert progress.generation == 1
+
+
+def test_what_two_processes_took_keeps_its_row_until_that_place_is_damaged(tmp_path: Path, database: sa.Engine) -> None:
+    index = Index(database)
+    files = [stored(SegmentSpool(tmp_path / "spool"), 1) for _ in range(2)]
+    spool = SegmentSpool(tmp_path / "spool")
+    assert index_unlisted(spool, index, alone=True) == 2
+    first = listed(index, 1)
+    assert first in files
+    for _ in range(2):
+        assert index_unlisted(spool, index, alone=True) == 0
+        assert listed(index, 1) == first
+    with first.path.open("r+b") as segment:
+        segment.seek(first.start + 400)
+        segment.write(b"damage")
+    assert index_unlisted(spool, index, alone=True) == 1
+    assert listed(index, 1) == next(file for file in files if file != first)

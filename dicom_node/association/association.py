@@ -190,7 +190,7 @@ class Association:
                 raise ProtocolFault(AbortReason.INVALID_PARAMETER, "an association request is too long")
             self._request = decode_associate_rq(self._inbox.body(length))
         elif event is Event.P_DATA:
-            check_length(kind, length, maximum_pdu=self._settings.maximum_pdu_bytes)
+            check_length(length, maximum_pdu=self._settings.maximum_pdu_bytes)
             self._p_data_length = length
             self._pace.note(length)
         elif TRANSITIONS[self._state, event].action in (Action.AA_1, Action.AA_8):

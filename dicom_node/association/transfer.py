@@ -13,7 +13,7 @@ from typing import Protocol
 
 from dicom_node.association.deadlines import Deadline
 from dicom_node.association.pdus import HEAD
-from dicom_node.association.upper_layer import AbortReason, PduKind, ProtocolFault
+from dicom_node.association.upper_layer import AbortReason, ProtocolFault
 
 BUFFER_BYTES = 1024 * 1024
 """Of one association: what the kernel hands over at once rarely reaches it."""
@@ -187,10 +187,9 @@ class Inbox:
         self._start, self._end = 0, left
 
 
-def check_length(kind: int, length: int, *, maximum_pdu: int) -> None:
-    """Of an established association's PDU. Raises ``ProtocolFault``."""
-    if kind == PduKind.P_DATA_TF:
-        if length > maximum_pdu:
-            raise ProtocolFault(AbortReason.INVALID_PARAMETER, "a PDU is longer than the maximum that was announced")
-        if length == 0:
-            raise ProtocolFault(AbortReason.INVALID_PARAMETER, "a P-DATA PDU is empty")
+def check_length(length: int, *, maximum_pdu: int) -> None:
+    """Of a P-DATA-TF. Raises ``ProtocolFault``."""
+    if length > maximum_pdu:
+        raise ProtocolFault(AbortReason.INVALID_PARAMETER, "a PDU is longer than the maximum that was announced")
+    if length == 0:
+        raise ProtocolFault(AbortReason.INVALID_PARAMETER, "a P-DATA PDU is empty")

@@ -6,9 +6,10 @@ a general parser turns a few hundred hostile bytes into gigabytes (nesting, empt
 """
 
 import struct
-from collections.abc import Container
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from mmap import mmap
 from types import MappingProxyType
 from typing import Final, NamedTuple
@@ -26,6 +27,7 @@ _ITEM = 0xFFFEE000
 _ITEM_END = 0xFFFEE00D
 _SEQUENCE_END = 0xFFFEE0DD
 _UNDEFINED = 0xFFFFFFFF
+_OUT_OF_PLACE = "an element stands twice, or behind the pixels"
 _VRS_WITH_LONG_LENGTH = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"})
 """Value representations with 4-byte length in explicit VR (PS3.5 table 7.1-1)."""
 _VRS_WITH_SHORT_LENGTH = frozenset(
@@ -135,9 +137,13 @@ class ElementWalk:
         Ends at the pixel data, which is given back without a look at its bytes, so a length that
         reaches behind ``stop`` is cut there. ``to_end``: walk the pixel data and what follows as
         well, so that a truncated data set is an error.
+
+        Tags ascend (PS3.5 section 7.1). A wanted one that stands twice, or behind the pixel data, is an error: where
+        readers end decides which of two values they see.
         """
         found: dict[int, Element] = {}
         inside: list[_Open] = []
+        before_pixels: int | None = None
         encoding = encoding or self.encoding
         position = start
         while True:
@@ -146,14 +152,18 @@ class ElementWalk:
             if not inside:
                 position = self._plain_elements(position, stop, encoding, wanted, found)
                 if position >= stop:
+                    if before_pixels is not None:
+                        self._require_only_pixels(islice(found, before_pixels, None))
                     return found
             here = inside[-1] if inside else None
             limit = here.limit if here else stop
             head = self._head(position, limit, here.encoding if here else encoding)
-            if here is None and head.tag in _PIXEL_DATA_TAGS and not to_end:
-                end = limit if head.length == _UNDEFINED else min(head.value + head.length, limit)
-                found[head.tag] = self._element(head, end, encoding)
-                return found
+            if here is None and head.tag in _PIXEL_DATA_TAGS:
+                if not to_end:
+                    end = limit if head.length == _UNDEFINED else min(head.value + head.length, limit)
+                    found[head.tag] = self._element(head, end, encoding)
+                    return found
+                before_pixels = len(found) if before_pixels is None else before_pixels
             position = self._step(head, inside, limit, wanted, found, encoding)
 
     def _plain_elements(
@@ -183,6 +193,8 @@ class ElementWalk:
                 break
             budget -= 1
             if tag is not None:
+                if tag in found:
+                    raise MalformedDataSet(_OUT_OF_PLACE)
                 found[tag] = Element(vr, position + 8, position + size, False, encoding)
             position += size
         self._budget = budget
@@ -240,7 +252,7 @@ class ElementWalk:
         nested = self._opened(head, limit, here.encoding if here else encoding) if self._opens(head, here) else None
         if nested is None:
             if not inside and head.tag in wanted:
-                found[head.tag] = self._element(head, end, encoding)
+                self._take(found, head.tag, self._element(head, end, encoding))
             return end
         if len(inside) >= MAXIMUM_DEPTH:
             raise MalformedDataSet("sequences are nested too deeply")
@@ -280,13 +292,18 @@ class ElementWalk:
             raise MalformedDataSet("an element reaches behind what encloses it")
         if not inside and closed.element is not None and closed.tag in wanted:
             element = closed.element
-            found[closed.tag] = Element(
-                vr=element.vr,
-                start=element.start,
-                stop=position,
-                undefined_length=element.undefined_length,
-                encoding=element.encoding,
-            )
+            ElementWalk._take(found, closed.tag, element._replace(stop=position))
+
+    @staticmethod
+    def _require_only_pixels(behind: Iterable[int]) -> None:
+        if not _PIXEL_DATA_TAGS.issuperset(behind):
+            raise MalformedDataSet(_OUT_OF_PLACE)
+
+    @staticmethod
+    def _take(found: dict[int, Element], tag: int, element: Element) -> None:
+        if tag in found:
+            raise MalformedDataSet(_OUT_OF_PLACE)
+        found[tag] = element
 
     @staticmethod
     def _element(head: _Head, stop: int, encoding: Encoding) -> Element:

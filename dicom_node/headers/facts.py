@@ -78,7 +78,7 @@ _OWN = frozenset({_SOP_INSTANCE_UID, _INSTANCE_NUMBER, _POSITION})
 """What differs from image to image of a series."""
 REMEMBERED_SERIES = 256
 REMEMBERED_VALUE_BYTES = 256
-"""Of one value; a longer one is not remembered, so hostile values take a megabyte at most."""
+"""Of one value; a longer one is not remembered, so hostile values take a few megabytes at most, of all series."""
 
 
 def read_instance_facts(file: Part10File, *, whole: bool = False) -> InstanceFacts:

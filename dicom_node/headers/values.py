@@ -18,8 +18,11 @@ MAXIMUM_NUMBER = 1e9
 """A larger DS counts as malformed: positions are in mm, and 1e300 would only overflow in somebody's arithmetic."""
 MAXIMUM_TEXT = 64
 """Characters kept of a text: LO holds at most 64 (PS3.5 table 6.2-1)."""
+MAXIMUM_CODES = 32
+"""Values taken of a CS and the like; Image Type (PS3.3 C.7.6.1.1.2) and the character sets hold a few."""
 REMEMBERED_VALUES = 1024
-"""Of each kind; with ``MAXIMUM_VALUE_BYTES`` that bounds what hostile values can take: 4 MiB."""
+"""Of each kind. Hostile values can take 4 MiB, which is ``MAXIMUM_VALUE_BYTES`` of each, and 7 MiB that codes become:
+``MAXIMUM_CODES`` of ``MAXIMUM_TEXT`` characters, two bytes each."""
 MAXIMUM_UID = 64
 """Characters of a UID (PS3.5 section 9.1)."""
 
@@ -53,7 +56,7 @@ class Values:
         return self._walk.encoded[element.start : element.stop]
 
     def codes(self, tag: int) -> tuple[str, ...]:
-        """The values of CS and the like: upper case ASCII without padding."""
+        """The first ``MAXIMUM_CODES`` values of CS and the like: upper case ASCII without padding."""
         return _codes(self.raw(tag))
 
     def code(self, tag: int) -> str:
@@ -123,7 +126,7 @@ class Values:
 
 @lru_cache(REMEMBERED_VALUES)
 def _codes(raw: bytes) -> tuple[str, ...]:
-    parts = raw.decode("ascii", errors="replace").split("\\")
+    parts = raw.decode("ascii", errors="replace").split("\\", MAXIMUM_CODES)[:MAXIMUM_CODES]
     texts = [_UNPRINTABLE.sub("", part).strip()[:MAXIMUM_TEXT].upper() for part in parts]
     return tuple(texts) if any(texts) else ()
 

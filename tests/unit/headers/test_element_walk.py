@@ -106,3 +106,33 @@ def test_any_bytes_give_facts_or_a_refusal(parts: list[bytes], syntax: str) -> N
     with pytest.raises(InstanceRefused) as caught:  # without UIDs there is nothing to accept
         facts_from_data_set(b"".join(parts), syntax)
     assert len(str(caught.value)) <= 64
+
+
+UNREMARKABLE = struct.pack("<HH2sH", 0x0009, 0x0010, b"LO", 2) + b"P "
+PIXELS = struct.pack("<HH2sHI", 0x7FE0, 0x0010, b"OW", 0, 2) + b"\0\0"
+FRAGMENTS = struct.pack("<HH2sHI", 0x7FE0, 0x0010, b"OB", 0, UNDEFINED) + EMPTY_ITEM + SEQUENCE_END
+PADDING = struct.pack("<HH2sHI", 0xFFFC, 0xFFFC, b"OB", 0, 4) + bytes(4)
+CLOSED = SEQUENCE + SEQUENCE_END
+
+
+@pytest.mark.parametrize(
+    "encoded",
+    [
+        pytest.param(MODALITY + MODALITY, id="twice"),
+        pytest.param(MODALITY + CLOSED + MODALITY, id="twice, not in a row"),
+        pytest.param(CLOSED + MODALITY + CLOSED, id="a sequence twice"),
+        pytest.param(MODALITY + PIXELS + MODALITY, id="twice, once behind the pixels"),
+        pytest.param(UNREMARKABLE + PIXELS + MODALITY, id="behind the pixels only"),
+        pytest.param(CLOSED + FRAGMENTS + PADDING + MODALITY, id="behind fragments and padding"),
+        pytest.param(CLOSED + PIXELS + MODALITY + PADDING, id="between pixels and padding"),
+    ],
+)
+def test_an_element_that_readers_may_see_otherwise_is_malformed(encoded: bytes) -> None:
+    with pytest.raises(MalformedDataSet, match="twice, or behind"):
+        find(encoded)
+
+
+def test_what_nobody_asks_for_may_stand_twice_and_behind_the_pixels() -> None:
+    for pixels in (PIXELS, FRAGMENTS):
+        assert find(UNREMARKABLE * 2 + MODALITY + pixels + UNREMARKABLE + PADDING) == {0x00080060}
+        assert find(MODALITY + pixels + PADDING, to_end=False) == {0x00080060, 0x7FE00010}

@@ -26,6 +26,7 @@ from synthetic_ct import AXIAL, FRAME_OF_REFERENCE_UID, SERIES_UID, STUDY_UID, c
 
 from dicom_node.errors import InstanceRefused
 from dicom_node.headers import facts_from_data_set, is_valid_uid, read_instance_facts
+from dicom_node.headers.values import MAXIMUM_CODES, MAXIMUM_VALUE_BYTES, REMEMBERED_VALUES, _codes
 from dicom_node.records import InstanceFacts, Part10File
 
 
@@ -270,6 +271,30 @@ def test_pixel_data_is_not_needed_in_a_file_but_has_to_be_whole_on_the_wire(tmp_
     assert read_instance_facts(Part10File(path)) == series.instances[0].facts
     with pytest.raises(InstanceRefused, match="truncated"):
         facts_from_data_set(encoded(ct_slice(1, (0, 0, 0)))[:-10], ExplicitVRLittleEndian)
+
+
+def test_a_study_is_not_named_again_behind_the_pixels() -> None:
+    image = encoded(ct_slice(1, (0, 0, 0)))
+    padding = b"\xfc\xff\xfc\xffOB\0\0\4\0\0\0" + bytes(4)
+    another = b"\x20\x00\x0d\x00UI\4\x001.2\0"
+    assert facts_from_data_set(image + padding, ExplicitVRLittleEndian).study_uid == STUDY_UID
+    with pytest.raises(InstanceRefused, match="behind the pixels"):
+        facts_from_data_set(image + another, ExplicitVRLittleEndian)
+
+
+@pytest.mark.parametrize("code", [b"AB\\", b"\xff" * 127 + b"\\"], ids=["short", "long"])
+def test_a_value_of_very_many_codes_takes_little_memory(code: bytes) -> None:
+    image = ct_slice(1, (0, 0, 0))
+    image.ImageType = [f"C{number}" for number in range(500)]
+    assert facts(image).image_type == tuple(f"C{number}" for number in range(MAXIMUM_CODES))
+    _codes.cache_clear()
+    tracemalloc.start()
+    try:
+        for number in range(REMEMBERED_VALUES):
+            assert _codes((b"%d\\" % number + code * 1400)[:MAXIMUM_VALUE_BYTES])
+        assert tracemalloc.get_traced_memory()[0] < 12_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_facts_hold_no_patient_identifiers() -> None:

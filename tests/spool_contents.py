@@ -4,13 +4,20 @@ from pathlib import Path
 
 from dicom_node.records import Part10File
 from dicom_node.spool import SegmentSpool
+from dicom_node.spool.record_head import IDENTITY_BYTES, identity_of
+from dicom_node.spool.salvage import found_in
 from dicom_node.spool.segment import ALIGNMENT
 from dicom_node.spool.segments import SUFFIX
 
 
 def stored_files(spool: SegmentSpool) -> list[Part10File]:
     """Every intact instance."""
-    return [found.stored.file for found in spool.unlisted({}, alone=False)]
+    segments = sorted(spool.root.glob(f"{'[0-9a-f]' * 2 * IDENTITY_BYTES}{SUFFIX}"))
+    return [
+        found.stored.file
+        for path in segments
+        for found in found_in(path, identity_of(path), start=0, mend=False, search=True)
+    ]
 
 
 def content(file: Part10File) -> bytes:

@@ -31,7 +31,7 @@ def extract(study_uid: str, folder: Path, config: Path | None, data_dir: Path | 
     except NodeError as error:
         raise UsageFailure(str(error)) from error
     except OSError as error:
-        raise click.ClickException(f"{written} files were written, then: {error.strerror}: {folder}") from error
+        raise click.ClickException(f"{written} files were written, then: {error.strerror}: {error.filename}") from error
     if not written and not damaged:
         raise click.ClickException(f"the node has never received an instance of study {study_uid}")
     click.echo(f"{written} files written to {folder}")

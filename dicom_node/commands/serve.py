@@ -1,5 +1,6 @@
 """``dicom-node serve``: the node in the foreground."""
 
+import os
 import signal
 import threading
 from pathlib import Path
@@ -16,6 +17,9 @@ from dicom_node.commands.options import (
 )
 from dicom_node.errors import NodeError
 from dicom_node.logs import configure_logging
+
+PATIENTS_UMASK = 0o027
+"""What a node writes holds patients' data: it is for its user and group alone."""
 
 
 @click.command()
@@ -44,6 +48,7 @@ def serve(
     overrides |= serve_overrides(peers=peers, destinations=destinations, **flags)  # type: ignore[arg-type]
     settings = settings_from(config, overrides)
     configure_logging(settings.log.level)
+    os.umask(PATIENTS_UMASK)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

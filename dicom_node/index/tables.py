@@ -39,13 +39,14 @@ instances = sa.Table(
     sa.Column("series_uid", sa.String, nullable=False, index=True),
     sa.Column("generation", sa.Integer, nullable=False),
     sa.Column("facts", sa.String, nullable=False),
-    sa.Column("path", sa.String, nullable=False, index=True),
+    sa.Column("path", sa.String, nullable=False),
     sa.Column("start", sa.Integer, nullable=False),
     sa.Column("file_bytes", sa.Integer, nullable=False),
     sa.Column("digest", sa.String, nullable=False),
     sa.Column("size_bytes", sa.Integer, nullable=False),
     sa.Column("received_at", sa.Float, nullable=False),
     sa.Column("calling_ae", sa.String, nullable=False),
+    sa.Index("ix_instances_place", "path", "start", "file_bytes"),
 )
 """One row a durable instance: the Part 10 file ``path[start : start + file_bytes]`` holds a data set of ``size_bytes``.
 ``generation``: of the study when it arrived; 0: one of our own results."""

@@ -49,7 +49,7 @@ class SpoolWriter(Protocol):
     def holds_same(self, stored: Stored) -> bool:
         """Whether what has been written is, byte for byte, what is stored there; also ``False`` where that is damaged.
 
-        Raises ``OSError`` where it cannot be read at all.
+        Raises ``OSError`` where it cannot be read at all, ``ResourceExhausted`` where that says nothing about the file.
         """
         ...
 

@@ -26,8 +26,10 @@ class Occupancy:
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            fcntl.flock(self._file, fcntl.LOCK_SH)  # the try cost us the one that we had
             yield False
-        else:
+            return
+        try:
             yield True
         finally:
             fcntl.flock(self._file, fcntl.LOCK_SH)

@@ -15,7 +15,7 @@ import xxhash
 from dicom_node.errors import StorageCorrupt
 from dicom_node.records import Part10File, Stored
 from dicom_node.spool.base import Found
-from dicom_node.spool.record_head import HEAD_BYTES, RecordHead, decode_head
+from dicom_node.spool.record_head import HEAD_BYTES, MAGIC, RecordHead, decode_head
 from dicom_node.spool.segment import ALIGNMENT
 
 log = structlog.get_logger(__name__)
@@ -23,11 +23,12 @@ log = structlog.get_logger(__name__)
 READ_BYTES = 1024 * 1024
 
 
-def found_in(path: Path, identity: bytes, *, start: int, mend: bool) -> Iterator[Found]:
-    """The intact records of a segment from ``start`` on, synchronised.
+def found_in(path: Path, identity: bytes, *, start: int, mend: bool, search: bool) -> Iterator[Found]:
+    """The intact records of a segment from ``start`` on, synchronised; with ``search`` also those behind damaged heads.
 
-    With ``mend`` what stands behind the last head is cut off, and a segment without any goes. A record that is damaged
-    is logged and left where it is: somebody may have been told of it. So is a segment that cannot be read.
+    With ``mend``, while nobody stores, what stands behind the last head is cut off, and a segment without any goes. A
+    record that is damaged is logged and left where it is: somebody may have been told of it. So is a segment that
+    cannot be read.
     """
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
@@ -38,7 +39,7 @@ def found_in(path: Path, identity: bytes, *, start: int, mend: bool) -> Iterator
         size = os.fstat(descriptor).st_size
         position = end = _aligned(start)
         synchronised = False
-        while (place := _next_record(descriptor, identity, position, size)) is not None:
+        while (place := _next_record(descriptor, identity, position, size, search=search)) is not None:
             position, head = place
             digest = _digest(descriptor, position, head)
             if digest == head.digest:
@@ -72,12 +73,26 @@ def described(file: Part10File, identity: bytes) -> Stored:
     return _found(file.path, file.start, head).stored
 
 
-def _next_record(descriptor: int, identity: bytes, position: int, size: int) -> tuple[int, RecordHead] | None:
-    """The first record at or behind ``position``; nearly always there."""
+def _next_record(
+    descriptor: int, identity: bytes, position: int, size: int, *, search: bool
+) -> tuple[int, RecordHead] | None:
+    """The record at ``position``, or with ``search`` the first one behind it; ``None`` where there is none.
+
+    Nobody searches while another process writes: it would find what follows a record that is just being written.
+    """
+    if (head := _head_at(descriptor, identity, position, size)) is not None:
+        return position, head
+    if not search:
+        return None
+    marked = MAGIC + identity
     # Read, not mapped: another process may be discarding what it wrote there, and a mapped page that is gone kills.
-    for candidate in range(position, size, ALIGNMENT):
-        if (head := _head_at(descriptor, identity, candidate, size)) is not None:
-            return candidate, head
+    for start in range(position, size, READ_BYTES):
+        block = os.pread(descriptor, READ_BYTES, start)
+        for offset in range(0, len(block), ALIGNMENT):
+            if block.startswith(marked, offset):
+                head = _head_at(descriptor, identity, start + offset, size)
+                if head is not None:
+                    return start + offset, head
     return None
 
 

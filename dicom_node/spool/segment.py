@@ -31,13 +31,14 @@ EARLY_BYTES = 64 * 1024
 FIRST_BYTES = 16 * 1024
 """Kept in memory while an instance arrives: the whole of an image but its pixels, nearly always."""
 COMPARE_BYTES = 1024 * 1024
-_FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT)
+WANT = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+"""Errors that say nothing about a file: the machine lacks room, descriptors or memory."""
 
 
 class Segment:
     """Open for appending. Whoever holds it is the only one who writes."""
 
-    __slots__ = ("descriptor", "end", "identity", "path", "spoiled")
+    __slots__ = ("descriptor", "discarded", "end", "identity", "path", "spoiled")
 
     def __init__(self, path: Path, identity: bytes, descriptor: int) -> None:
         self.path = path
@@ -45,6 +46,8 @@ class Segment:
         self.descriptor = descriptor
         self.end = 0
         """Where the next record begins."""
+        self.discarded = False
+        """Whether the last record was: a PACS that sends a study again brings many of them."""
         self.spoiled = False
         """Nothing may be appended any more: the disk failed."""
 
@@ -96,14 +99,14 @@ class RecordWriter:
             if len(self._first) < FIRST_BYTES:
                 self._first += piece[: FIRST_BYTES - len(self._first)]
         try:
-            with _full_disk_told():
+            with full_disk_told():
                 written = _write_all(self._segment.descriptor, pieces, self._position)
         except OSError:
             self._segment.spoiled = True
             raise
-        if self._synchronise and written >= EARLY_BYTES:
-            # Linux begins to write dirty pages back and drops none of them; sync_file_range, which is made for that, is
-            # not in Python. The header is read meanwhile, and fdatasync has less to wait for.
+        if self._synchronise and written >= EARLY_BYTES and not self._segment.discarded:
+            # Linux begins to write dirty pages back, and drops clean ones alone; sync_file_range, which is made for
+            # that, is not in Python. The header is read meanwhile, and fdatasync has less to wait for.
             os.posix_fadvise(self._segment.descriptor, self._position, written, os.POSIX_FADV_DONTNEED)
         self._position += written
         if self._position >= self._check_room_at:
@@ -113,11 +116,13 @@ class RecordWriter:
     @contextmanager
     def mapped(self) -> Iterator[tuple[mmap.mmap, int]]:
         """See ``SpoolWriter``."""
-        if not self.size_bytes:  # nothing of the record is in the file yet
-            os.ftruncate(self._segment.descriptor, self._position)
-        with mmap.mmap(
-            self._segment.descriptor, self._position - self._start, access=mmap.ACCESS_READ, offset=self._start
-        ) as mapped:
+        with full_disk_told():
+            if not self.size_bytes:  # nothing of the record is in the file yet
+                os.ftruncate(self._segment.descriptor, self._position)
+            mapped = mmap.mmap(
+                self._segment.descriptor, self._position - self._start, access=mmap.ACCESS_READ, offset=self._start
+            )
+        with mapped:
             yield mapped, self._data_set_start
 
     def holds_same(self, stored: Stored) -> bool:
@@ -127,7 +132,9 @@ class RecordWriter:
             return False
         theirs = file.start + file.size_bytes - stored.size_bytes
         ours = self._start + self._data_set_start
-        with file.path.open("rb", buffering=0) as held:
+        with full_disk_told():
+            held = file.path.open("rb", buffering=0)
+        with held:
             head = decode_head(os.pread(held.fileno(), HEAD_BYTES, file.start), identity_of(file.path))
             if head is None or head.size_bytes != file.size_bytes:
                 return False
@@ -153,12 +160,13 @@ class RecordWriter:
             calling_ae=calling_ae,
         )
         try:
-            with _full_disk_told():
+            with full_disk_told():
                 _write_all(
                     segment.descriptor, (encode_head(head, segment.identity, self._meta), self._meta), self._start
                 )
                 self._make_durable()
             segment.end = -(-self._position // ALIGNMENT) * ALIGNMENT
+            segment.discarded = False
         except BaseException:
             self.discard()
             raise
@@ -176,6 +184,7 @@ class RecordWriter:
         """See ``SpoolWriter``."""
         if not self._open:
             return
+        self._segment.discarded = True
         try:
             os.ftruncate(self._segment.descriptor, self._start)
         except OSError as error:
@@ -208,17 +217,20 @@ def _write_all(descriptor: int, pieces: Sequence[memoryview | bytes], position: 
     total = sum(map(len, pieces))
     written = os.pwritev(descriptor, pieces, position) if total else 0
     if written < total:  # a disk that is about to be full, or more than the kernel takes at once
-        rest = b"".join(pieces)
+        rest = memoryview(b"".join(pieces))
         while written < total:
             written += os.pwrite(descriptor, rest[written:], position + written)
     return total
 
 
 @contextmanager
-def _full_disk_told() -> Iterator[None]:
+def full_disk_told() -> Iterator[None]:
+    """``OSError`` becomes ``ResourceExhausted`` where the machine lacks something (``WANT``)."""
     try:
         yield
     except OSError as error:
-        if error.errno in _FULL_ERRORS:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise ResourceExhausted("the disk of the spool is full") from error
+        if error.errno in WANT:
+            raise ResourceExhausted(f"the spool cannot go on ({error.strerror})") from error
         raise

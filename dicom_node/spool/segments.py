@@ -26,7 +26,7 @@ from dicom_node.spool.base import Found, SpoolWriter
 from dicom_node.spool.durability import sync_folder
 from dicom_node.spool.part10 import file_meta
 from dicom_node.spool.record_head import IDENTITY_BYTES, identity_of
-from dicom_node.spool.segment import RecordWriter, Segment
+from dicom_node.spool.segment import WANT, RecordWriter, Segment, full_disk_told
 
 log = structlog.get_logger(__name__)
 
@@ -54,7 +54,7 @@ class SegmentSpool:
         segment_bytes: int = SEGMENT_BYTES,
     ) -> None:
         root.mkdir(parents=True, exist_ok=True)
-        self._root = root
+        self.root = root
         self._minimum_free_bytes = minimum_free_bytes
         self._synchronise = synchronise
         self._segment_bytes = segment_bytes
@@ -70,9 +70,10 @@ class SegmentSpool:
         """See ``Spool.begin``."""
         if time.monotonic() >= self._room_until:
             self._require_room()
+        meta = file_meta(sop_class_uid, sop_instance_uid, transfer_syntax_uid)
         return RecordWriter(
             self._free_segment(),
-            meta=file_meta(sop_class_uid, sop_instance_uid, transfer_syntax_uid),
+            meta=meta,
             give_back=self._give_back,
             require_room=self._require_room,
             synchronise=self._synchronise,
@@ -80,8 +81,8 @@ class SegmentSpool:
 
     def unlisted(self, ends: Mapping[Path, int], *, alone: bool) -> Iterator[Found]:
         """See ``Spool.unlisted``."""
-        for path in sorted(self._root.glob(f"{'[0-9a-f]' * (2 * IDENTITY_BYTES)}{SUFFIX}")):
-            yield from salvage.found_in(path, identity_of(path), start=ends.get(path, 0), mend=alone)
+        for path in sorted(self.root.glob(f"{'[0-9a-f]' * (2 * IDENTITY_BYTES)}{SUFFIX}")):
+            yield from salvage.found_in(path, identity_of(path), start=ends.get(path, 0), mend=alone, search=alone)
 
     def describe(self, file: Part10File) -> Stored:
         """See ``Spool.describe``."""
@@ -102,14 +103,18 @@ class SegmentSpool:
             return self._new_segment()
         try:
             resting.descriptor = os.open(resting.path, os.O_RDWR | os.O_CLOEXEC)
-        except OSError as error:  # somebody took the file away
-            log.error("segment_unreadable", file=resting.path.name, reason=error.strerror)
+        except OSError as error:
+            if error.errno in WANT:
+                with self._lock:
+                    self._resting.append(resting)
+                raise ResourceExhausted(f"the spool cannot open a file ({error.strerror})") from error
+            log.error("segment_unreadable", file=resting.path.name, reason=error.strerror)  # somebody took it away
             return self._new_segment()
         return resting
 
     def _new_segment(self) -> Segment:
         identity = secrets.token_bytes(IDENTITY_BYTES)
-        path = self._root / f"{identity.hex()}{SUFFIX}"
+        path = self.root / f"{identity.hex()}{SUFFIX}"
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
         except OSError as error:
@@ -117,8 +122,9 @@ class SegmentSpool:
         segment = Segment(path, identity, descriptor)
         if self._synchronise:
             try:
-                sync_folder(self._root)
-            except OSError:
+                with full_disk_told():
+                    sync_folder(self.root)
+            except BaseException:
                 _close(segment)
                 raise
         return segment
@@ -136,12 +142,16 @@ class SegmentSpool:
                 self._resting.append(segment)
 
     def _require_room(self) -> None:
-        if shutil.disk_usage(self._root).free < self._minimum_free_bytes:
+        if shutil.disk_usage(self.root).free < self._minimum_free_bytes:
             raise ResourceExhausted("the disk of the spool is nearly full; make room or lower scp.minimum_free_mb")
         self._room_until = time.monotonic() + ROOM_CHECK_S
 
 
 def _close(segment: Segment) -> None:
-    os.close(segment.descriptor)
-    if not segment.end:
-        segment.path.unlink(missing_ok=True)
+    """Never raises: what ends an instance must not be hidden by what becomes of its file."""
+    try:
+        os.close(segment.descriptor)
+        if not segment.end:
+            segment.path.unlink(missing_ok=True)
+    except OSError as error:
+        log.warning("segment_left", file=segment.path.name, reason=error.strerror)

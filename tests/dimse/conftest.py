@@ -20,7 +20,7 @@ from dicom_node.association import Intake, StorageScp
 from dicom_node.index import Index, open_database
 from dicom_node.settings import ScpSettings
 from dicom_node.spool import SegmentSpool
-from tests.spool_contents import content
+from tests.spool_contents import content, stored_files
 from tests.synthetic_ct import ct_slice
 
 OUR_AE = "DICOMNODE"
@@ -104,7 +104,7 @@ def slice_uid(number: int) -> str:
 
 def kept(spool: SegmentSpool) -> list[bytes]:
     """The data sets in a spool, as they came."""
-    stored = [found.stored for found in spool.unlisted({}, alone=False)]
+    stored = [spool.describe(file) for file in stored_files(spool)]
     return [content(one.file)[-one.size_bytes :] for one in stored]
 
 

@@ -3,10 +3,12 @@
 import errno
 import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import pytest
 
 from benchmarks.raw_sender import COMMAND, LAST, RawAssociation, c_store_rq, p_data
+from dicom_node.spool import segment
 from dicom_node.spool.segments import SUFFIX
 from tests.dimse.conftest import OUR_AE, Receiver, encoded_slice, kept, slice_uid
 from tests.dimse.test_stalled_peers import open_segments
@@ -36,10 +38,10 @@ def failing(error: int, *, at: int, call: Callable[..., int | None]) -> Callable
     """The system call in whose place the ``at``-th one (from 0), and every later one, fails."""
     calls = iter(range(10**6))
 
-    def called(*arguments: object) -> int | None:
+    def called(*arguments: object, **options: object) -> int | None:
         if next(calls) >= at:
             raise OSError(error, os.strerror(error))
-        return call(*arguments)
+        return call(*arguments, **options)
 
     return called
 
@@ -102,6 +104,52 @@ def test_a_segment_whose_name_is_not_durable_is_not_used(
         sick.setattr(os, "fsync", failing(errno.EIO, at=0, call=os.fsync))
         assert [store(1), store(1)] == [0x0110, 0x0110]
     assert list(receiver.folder.glob(f"*{SUFFIX}")) == []
-    assert open_segments() == 0
+    assert open_segments(receiver.folder) == 0
     assert store(1) == 0
     assert kept(receiver.spool) == [encoded_slice(1)]
+
+
+def test_a_file_system_that_takes_nothing_any_more_ends_no_association(
+    receiver: Receiver, store: Callable[[int], int | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Mounted read-only by the kernel: not even the empty segment can be taken away."""
+    read_only = failing(errno.EROFS, at=0, call=lambda: None)
+    with monkeypatch.context() as sick:
+        for call in ("pwritev", "ftruncate", "unlink"):
+            sick.setattr(os, call, read_only)
+        sick.setattr(Path, "unlink", read_only)
+        assert store(1) == 0x0110
+    assert store(1) == 0
+
+
+def test_without_descriptors_a_repeat_is_put_off_not_kept_twice(
+    receiver: Receiver, store: Callable[[int], int | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is held cannot be looked at: that does not make it damaged."""
+    assert store(1) == 0
+    with monkeypatch.context() as sick:
+        sick.setattr(Path, "open", failing(errno.EMFILE, at=0, call=lambda: None))
+        assert store(1) == 0xA700
+    assert store(1) == 0
+    assert len(stored_files(receiver.spool)) == 1
+
+
+def test_a_study_that_comes_again_is_not_written_to_the_disk_again(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    advised: list[int] = []
+    monkeypatch.setattr(os, "posix_fadvise", lambda _descriptor, _start, size, _advice: advised.append(size))
+    monkeypatch.setattr(segment, "EARLY_BYTES", 1)
+
+    def send() -> int:
+        before = len(advised)
+        with RawAssociation(receiver.port, timeout_s=20) as peer:
+            assert peer.associate(called_ae=OUR_AE) == 2
+            for number in range(5):
+                encoded = encoded_slice(number)
+                peer.socket.sendall(p_data(1, COMMAND | LAST, c_store_rq(slice_uid(number))) + p_data(1, LAST, encoded))
+                assert peer.read_status() == 0
+        return len(advised) - before
+
+    assert send() == 5
+    assert send() == 1, "the first repeat tells what the others will be"

@@ -106,7 +106,7 @@ def test_mutated_streams_end_and_harm_nobody(start_receiver: Callable[..., Recei
     }
     assert every_record_is_whole(receiver)
     assert wait_until(lambda: descriptors() <= before[0], 2.0)
-    assert open_segments() <= IDLE_DESCRIPTORS
+    assert open_segments(receiver.folder) <= IDLE_DESCRIPTORS
     assert memory_mb() - before[1] < MEMORY_LEFT_MB
 
 

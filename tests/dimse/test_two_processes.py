@@ -10,12 +10,13 @@ from pathlib import Path
 from pynetdicom.dsutils import split_dataset
 
 from benchmarks.raw_sender import RawAssociation
+from benchmarks.receiving.our_process import OurProcess
 from dicom_node.index import Index, open_database
 from dicom_node.spool import SegmentSpool
 from dicom_node.spool.base import SpoolWriter
 from dicom_node.spool.occupancy import Occupancy
 from tests.dimse.conftest import kept
-from tests.dimse.test_durability import CT, EXPLICIT, OUR_AE, Node, content_of, forget, running, store, uid_of
+from tests.dimse.test_durability import CT, EXPLICIT, OUR_AE, content_of, forget, store, uid_of
 from tests.spool_contents import stored_files, unfinished_bytes
 from tests.synthetic_ct import ct_slice, write
 
@@ -62,7 +63,7 @@ def test_a_node_and_an_import_bring_the_same_instances_at_once(tmp_path: Path) -
             for number in range(share, EACH, SENDERS):
                 answers.append(store(peer, number))
 
-    with running(Node(data_dir)) as node:
+    with OurProcess(data_dir) as node:
         importing = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         while not stored_files(SegmentSpool(data_dir / "spool")):
             assert importing.poll() is None
@@ -80,7 +81,7 @@ def test_a_node_and_an_import_bring_the_same_instances_at_once(tmp_path: Path) -
     assert set(kept(SegmentSpool(data_dir / "spool"))) == set(map(content_of, range(INSTANCES)))
     assert holds_each_once(data_dir)
     forget(data_dir, index_lost=True)
-    with running(node):
+    with node:
         pass
     assert holds_each_once(data_dir)
 
@@ -90,20 +91,20 @@ def begin(spool: SegmentSpool, number: int) -> SpoolWriter:
 
 
 def test_a_node_that_starts_takes_nothing_from_who_is_storing(tmp_path: Path) -> None:
-    node, encoded = Node(tmp_path / "node"), content_of(1)
-    with running(node):
+    node, encoded = OurProcess(tmp_path / "node"), content_of(1)
+    with node:
         pass
     occupancy, spool = Occupancy(tmp_path / "node" / "spool"), SegmentSpool(tmp_path / "node" / "spool")
     begin(spool, 2).write([memoryview(content_of(2))])  # never ends: this is what the start may remove, once alone
     writer = begin(spool, 1)
     writer.write([memoryview(encoded[:300])])
-    with running(node):
+    with node:
         writer.write([memoryview(encoded[300:])])
         stored = writer.publish(received_at=datetime.now(UTC), calling_ae="folder")
         assert spool.describe(stored.file) == stored
     assert unfinished_bytes(tmp_path / "node" / "spool") > 0
     occupancy.close()
-    with running(node):
+    with node:
         pass
     assert unfinished_bytes(tmp_path / "node" / "spool") == 0
     row = Index(open_database(tmp_path / "node" / "node.sqlite")).find_instance(uid_of(1))

@@ -184,6 +184,34 @@ def test_what_has_no_row_yet_is_held(arrival: Arrives, keep: Keep) -> None:
     assert book.held(slice_uid(1)) == index.held(slice_uid(1)) == held
 
 
+def test_what_took_the_place_of_something_damaged_is_held_although_the_other_is_committed(
+    arrival: Arrives, keep: Keep
+) -> None:
+    index = SickIndex()
+    begun, go_on = threading.Event(), threading.Event()
+    add = index.add_instances
+
+    def slowly(arrivals: Sequence[Arrival]) -> Sequence[str]:
+        begun.set()
+        assert go_on.wait(5)
+        return add(arrivals)
+
+    index.add_instances = slowly  # type: ignore[method-assign]
+    book, damaged, anew = keep(index), arrival(1), arrival(1)
+    book.note(damaged)
+    assert begun.wait(5)
+    book.note(anew)
+    begun.clear()
+    go_on.set()
+    assert wait_until(lambda: bool(index.commits), timeout_s=5)
+    go_on.clear()
+    assert begun.wait(5), "the second is in the hands of the thread, and the first committed"
+    held = book.held(slice_uid(1))
+    go_on.set()
+    assert held is not None
+    assert held.file == anew.instance.file != damaged.instance.file
+
+
 def test_a_database_that_stays_sick_stops_intake_and_decisions(
     arrival: Arrives, keep: Keep, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,6 +17,7 @@ from dicom_node.records import Part10File, Stored
 from dicom_node.spool import SegmentSpool, segment, segments
 from dicom_node.spool.base import SpoolWriter
 from dicom_node.spool.extraction import extract
+from dicom_node.spool.occupancy import Occupancy
 from dicom_node.spool.record_head import MAGIC
 from dicom_node.spool.segment import ALIGNMENT
 from tests.spool_contents import content, stored_files, unfinished_bytes
@@ -278,3 +279,57 @@ def test_foreign_files_are_left_alone(spool: SegmentSpool, root: Path) -> None:
         (root / name).write_bytes(b"not ours")
     assert [one.stored for one in spool.unlisted({}, alone=True)] == [held]
     assert (root / "notes.segment").exists()
+
+
+def test_what_is_extracted_is_whole_or_not_there(spool: SegmentSpool, tmp_path: Path) -> None:
+    stored = put(spool, os.urandom(3_000_000))
+    target, precious = tmp_path / "own.dcm", tmp_path / "precious"
+    precious.write_bytes(b"precious")
+    target.symlink_to(precious)
+    extract(stored.file, target)
+    assert precious.read_bytes() == b"precious"
+    assert target.stat().st_mode & 0o777 == 0o600
+    whole = target.read_bytes()
+    os.truncate(stored.file.path, 2_000_000)
+    with pytest.raises(OSError, match="end is missing"):
+        extract(stored.file, target)
+    assert target.read_bytes() == whole
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == ["own.dcm", "precious"]
+
+
+def test_a_gigabyte_that_was_never_finished_is_read_in_large_blocks(
+    spool: SegmentSpool, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A node that starts takes nothing before it has looked through all of it."""
+    held = put(spool, b"held")
+    os.truncate(held.file.path, 1024**3)
+    reads = 0
+
+    def counted(descriptor: int, count: int, position: int) -> bytes:
+        nonlocal reads
+        reads += 1
+        return pread(descriptor, count, position)
+
+    pread = os.pread
+    monkeypatch.setattr(os, "pread", counted)
+    assert [one.stored for one in SegmentSpool(root).unlisted({}, alone=True)] == [held]
+    assert reads < 2000
+
+
+def test_nobody_searches_behind_what_is_being_written(spool: SegmentSpool, root: Path) -> None:
+    stored = [put(spool, os.urandom(10_000), f"1.2.{number}") for number in range(2)]
+    overwrite(stored[0].file, 0, bytes(128))
+    assert list(SegmentSpool(root).unlisted({}, alone=False)) == []
+    assert [one.stored for one in SegmentSpool(root).unlisted({}, alone=True)] == stored[1:]
+
+
+def test_who_is_not_alone_still_keeps_others_from_being(root: Path, spool: SegmentSpool) -> None:
+    first, second = Occupancy(root), Occupancy(root)
+    with first.alone() as alone:
+        assert not alone
+        with second.alone() as other:
+            assert not other, "the first still holds its lock"
+    first.close()
+    with second.alone() as alone:
+        assert alone
+    second.close()

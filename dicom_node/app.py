@@ -37,7 +37,7 @@ from dicom_node.web.api import create_api
 from dicom_node.web.console import create_console
 from dicom_node.web.metrics import create_metrics
 from dicom_node.web.server import WebServer
-from dicom_node.web.stow import create_stow
+from dicom_node.web.stow import StowDoor
 from inference.engines.base import WELL, Engine, EngineError, run_canary
 from inference.engines.fallback import FallbackEngine
 from inference.engines.times import InferenceTimes
@@ -181,9 +181,10 @@ class Node:
         api.include_router(
             create_metrics(overview=overview, readiness=readiness, times=times, version=software_version())
         )
-        if settings.web.stow is not None:
-            api.include_router(create_stow(settings.web.stow, intake, audit=told))
-        self._web = WebServer(api, settings.web)
+        doors = [] if settings.web.stow is None else [StowDoor(settings.web.stow, intake, audit=told)]
+        for door in doors:
+            api.include_router(door.router)
+        self._web = WebServer(api, settings.web, doors=doors)
 
     @property
     def dicom_port(self) -> int:

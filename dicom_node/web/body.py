@@ -14,6 +14,10 @@ LONGEST_S = 3600.0
 """A whole request: 4 GiB over 10 Mbit/s."""
 
 
+class BodyGivenUp(Exception):
+    """The node waits for no more of a body; the text says why."""
+
+
 class ArrivingBody:
     """Time counts only while the sender is waited for: a slow disk of ours is not its fault.
 
@@ -27,24 +31,44 @@ class ArrivingBody:
         self._due_bytes = SLOWEST_BYTES
         self._waiting_since: float | None = None
         self._timeout: asyncio.Timeout | None = None
+        self._given_up_for = ""
 
     @property
     def late_s(self) -> float:
-        """How long its sender has been waited for and has not brought what is due; 0 while it is the node's turn."""
+        """How long its sender has been silent, or is behind the slowest pace; 0 while it is the node's turn.
+
+        A sender that is slow and steady is not late.
+        """
         if self._waiting_since is None:
             return 0.0
-        return self._waited_s + time.monotonic() - self._waiting_since
+        silent_s = time.monotonic() - self._waiting_since
+        earned_s = PERIOD_S * (SLOWEST_BYTES - self._due_bytes) / SLOWEST_BYTES
+        return max(silent_s, self._waited_s + silent_s - earned_s)
 
-    def give_up(self) -> None:
-        """Wait no longer; ``blocks`` raises ``TimeoutError``. Nothing happens while nobody is waited for."""
-        if self._timeout is not None:
+    @property
+    def given_up(self) -> bool:
+        """Whether no more of it is waited for."""
+        return bool(self._given_up_for)
+
+    def give_up(self, reason: str) -> None:
+        """Wait no longer; ``blocks`` raises ``BodyGivenUp`` at once, or when it is next asked."""
+        self._given_up_for = reason
+        if self._timeout is not None and not self._timeout.expired():
             self._timeout.reschedule(asyncio.get_running_loop().time())
 
     async def blocks(self, stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        """The body in blocks worth a thread's while. Raises ``TimeoutError``."""
+        """The body in blocks worth a thread's while; what came before an exception is handed on first.
+
+        Raises ``TimeoutError``, ``BodyGivenUp`` and what the stream raises.
+        """
         gathered = bytearray()
         while True:
-            block = await self._next(stream)
+            try:
+                block = await self._next(stream)
+            except Exception:
+                if gathered:
+                    yield bytes(gathered)
+                raise
             gathered += block or b""
             if block is None or len(gathered) >= BLOCK_BYTES:
                 yield bytes(gathered)
@@ -53,11 +77,17 @@ class ArrivingBody:
                 return
 
     async def _next(self, stream: AsyncIterator[bytes]) -> bytes | None:
+        if self._given_up_for:
+            raise BodyGivenUp(self._given_up_for)
         self._waiting_since = began = time.monotonic()
         left_s = min(PERIOD_S - self._waited_s, self._began_at + LONGEST_S - began)
         try:
             async with asyncio.timeout(left_s) as self._timeout:
                 block = await anext(stream, None)
+        except TimeoutError:
+            if self._given_up_for:
+                raise BodyGivenUp(self._given_up_for) from None
+            raise
         finally:
             self._timeout = self._waiting_since = None
             self._waited_s += time.monotonic() - began

@@ -24,7 +24,7 @@ from dicom_node.errors import SettingsError
 from dicom_node.headers import is_valid_uid
 from dicom_node.settings import StowSettings
 from dicom_node.web.acceptance import chosen
-from dicom_node.web.body import ArrivingBody
+from dicom_node.web.body import ArrivingBody, BodyGivenUp
 from dicom_node.web.multipart_related import MalformedMultipart, TooManyParts, media_type
 from dicom_node.web.store_response import MEDIA_TYPES
 from dicom_node.web.stow_upload import BYTES_PER_MB, DiskFull, RequestTooLarge, Upload
@@ -42,6 +42,8 @@ RETRY_AFTER_S: Final = 120
 """For a disk to be cleared."""
 RETRY_SOON_S: Final = 5
 """For a place: longer than ``GIVE_WAY_S``."""
+SOON: Final = MappingProxyType({"Retry-After": str(RETRY_SOON_S)})
+STOPPING: Final = "the node is stopping"
 CLIENT_GONE: Final = 499
 """For the log alone: nobody is there to read it."""
 HEADERS: Final = MappingProxyType(
@@ -75,40 +77,50 @@ class _Refusal(Exception):
         self.headers = headers or HEADERS.get(status, {})
 
 
-def create_stow(
-    settings: StowSettings, intake: Intake, *, audit: Callable[[AssociationEvent], None] = lambda _event: None
-) -> APIRouter:
-    """The two resources. Raises ``SettingsError`` where the token cannot be used.
+class StowDoor:
+    """The two resources; knows the requests under way. Used from the event loop alone.
 
     ``audit`` is told who came without the token, and of each request what it brought, as of an association.
     """
-    door = _Door(settings, intake, audit)
-    router = APIRouter(prefix="/dicom-web")
 
-    @router.post("/studies")
-    async def store(request: Request) -> Response:
-        """Store instances: multipart/related of application/dicom (PS3.18 section 10.5), with a bearer token."""
-        return await door.answer(request, "")
-
-    @router.post("/studies/{study_uid}")
-    async def store_in_study(study_uid: str, request: Request) -> Response:
-        """The same, for instances of one study alone."""
-        return await door.answer(request, study_uid)
-
-    return router
-
-
-class _Door:
-    """Answers requests; knows those under way. Used from the event loop alone."""
-
-    def __init__(self, settings: StowSettings, intake: Intake, audit: Callable[[AssociationEvent], None]) -> None:
+    def __init__(
+        self, settings: StowSettings, intake: Intake, *, audit: Callable[[AssociationEvent], None] = lambda _event: None
+    ) -> None:
+        """Raises ``SettingsError`` where the token cannot be used."""
         self._settings = settings
         self._intake = intake
         self._audit = audit
         self._token = read_token(settings.token_file)
         self._under_way: set[ArrivingBody] = set()
+        self._all_told = asyncio.Event()
+        self._all_told.set()
+        self._stopping = False
 
-    async def answer(self, request: Request, study_uid: str) -> Response:
+    @property
+    def router(self) -> APIRouter:
+        """The resources."""
+        router = APIRouter(prefix="/dicom-web")
+
+        @router.post("/studies")
+        async def store(request: Request) -> Response:
+            """Store instances: multipart/related of application/dicom (PS3.18 section 10.5), with a bearer token."""
+            return await self._answer(request, "")
+
+        @router.post("/studies/{study_uid}")
+        async def store_in_study(study_uid: str, request: Request) -> Response:
+            """The same, for instances of one study alone."""
+            return await self._answer(request, study_uid)
+
+        return router
+
+    async def close(self) -> None:
+        """Take no request from now on, read no further in those under way; return when each is in log and trail."""
+        self._stopping = True
+        for body in self._under_way:
+            body.give_up(STOPPING)
+        await self._all_told.wait()
+
+    async def _answer(self, request: Request, study_uid: str) -> Response:
         """Store what the request brings."""
         peer = request.client.host if request.client is not None else ""
         try:
@@ -120,10 +132,13 @@ class _Door:
             return _plain(refusal.status, str(refusal), refusal.headers)
         body = ArrivingBody()
         self._under_way.add(body)
+        self._all_told.clear()
         try:
             return await self._store(request, body, upload, peer)
         finally:
             self._under_way.discard(body)
+            if not self._under_way:
+                self._all_told.set()
 
     def _admitted(self, request: Request, study_uid: str, peer: str) -> Upload:
         """What takes the body of a request that may be read."""
@@ -156,27 +171,30 @@ class _Door:
 
     def _require_place(self) -> None:
         """Where all are taken, a sender that has stalled must not keep one from a sender that has something."""
-        if len(self._under_way) < self._settings.maximum_requests:
+        if self._stopping:
+            raise _Refusal(503, STOPPING, SOON)
+        places = [body for body in self._under_way if not body.given_up]
+        if len(places) < self._settings.maximum_requests:
             return
-        latest = max(self._under_way, key=lambda body: body.late_s)
+        latest = max(places, key=lambda body: body.late_s)
         if latest.late_s < GIVE_WAY_S:
-            raise _Refusal(503, "too many requests at once", {"Retry-After": str(RETRY_SOON_S)})
-        self._under_way.discard(latest)
-        latest.give_up()
+            raise _Refusal(503, "too many requests at once", SOON)
+        latest.give_up("stalled while others waited for its place")
 
     async def _store(self, request: Request, body: ArrivingBody, upload: Upload, peer: str) -> Response:
         started = time.monotonic()
+        response = upload.response
         try:
-            status, reason = await _read(body.blocks(request.stream()), upload)
-        except ClientDisconnect:
-            status, reason = CLIENT_GONE, "the sender went away"
+            await _read(body.blocks(request.stream()), upload)
+            status, reason = response.http_status(), ""
+            headers: Mapping[str, str] = HEADERS.get(status, {})
+        except _Refusal as refusal:
+            status, reason, headers = refusal.status, str(refusal), refusal.headers
         finally:
             await asyncio.to_thread(upload.close)
-        response = upload.response
-        whole = upload.complete and not reason
         self._audit(
             AssociationEvent(
-                kind=EventKind.ENDED if whole else EventKind.ABORTED,
+                kind=EventKind.ABORTED if reason else EventKind.ENDED,
                 address=peer,
                 reason=reason,
                 instances=len(response.stored),
@@ -194,27 +212,29 @@ class _Door:
             seconds=round(time.monotonic() - started, 3),
         )
         if not response.stored and not response.refused:
-            return _plain(status, reason, HEADERS.get(status, {}))
-        headers = HEADERS.get(status, {})
-        return Response(response.document(), status_code=status, headers=headers, media_type=response.media_type)
+            return _plain(status, reason, headers)
+        return Response(response.document(), status_code=status, headers=dict(headers), media_type=response.media_type)
 
 
-async def _read(blocks: AsyncIterator[bytes], upload: Upload) -> tuple[int, str]:
-    """Read the body to its end, or to where it cannot go on. The HTTP status, and why."""
+async def _read(blocks: AsyncIterator[bytes], upload: Upload) -> None:
+    """Read the body to its end. Raises ``_Refusal`` where it cannot go on."""
     try:
         async for block in blocks:
             await asyncio.to_thread(upload.feed, block)
     except (RequestTooLarge, TooManyParts) as error:
-        return 413, str(error)
+        raise _Refusal(413, str(error)) from error
     except MalformedMultipart as error:
-        return 400, str(error)
+        raise _Refusal(400, str(error)) from error
     except DiskFull as error:
-        return 503, str(error)
-    except TimeoutError:
-        return 408, "the body did not come in time"
+        raise _Refusal(503, str(error)) from error
+    except BodyGivenUp as error:
+        raise _Refusal(503, str(error), SOON) from error
+    except TimeoutError as error:
+        raise _Refusal(408, "the body did not come in time") from error
+    except ClientDisconnect as error:
+        raise _Refusal(CLIENT_GONE, "the sender went away") from error
     if not upload.complete:
-        return 400, "the body ends before its closing delimiter, or holds no part"
-    return upload.response.http_status(), ""
+        raise _Refusal(400, "the body ends before its closing delimiter, or holds no part")
 
 
 def _plain(status: int, reason: str, headers: Mapping[str, str]) -> Response:

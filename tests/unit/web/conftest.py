@@ -12,7 +12,7 @@ from dicom_node.index import Index, open_database
 from dicom_node.settings import StowSettings, WebSettings
 from dicom_node.spool import SegmentSpool
 from dicom_node.web.server import WebServer
-from dicom_node.web.stow import create_stow
+from dicom_node.web.stow import StowDoor
 from tests.unit.web.stow_port import TOKEN, Stow, client_of
 
 
@@ -28,14 +28,15 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Stow]]:
         application = FastAPI()
         stow_settings = StowSettings.model_validate({"token_file": tmp_path / "token", **settings})
         intake = Intake(spool, index)
-        application.include_router(create_stow(stow_settings, intake, audit=events.append))
-        server = WebServer(application, WebSettings(port=0))
+        door = StowDoor(stow_settings, intake, audit=events.append)
+        application.include_router(door.router)
+        server = WebServer(application, WebSettings(port=0), doors=[door])
         server.start()
         client = client_of(server.port)
         running.append((server, client, intake))
         return Stow(
-            application=application, client=client, port=server.port, folder=tmp_path / "spool", spool=spool,
-            index=index, intake=intake,
+            application=application, client=client, server=server, port=server.port, folder=tmp_path / "spool",
+            spool=spool, index=index, intake=intake,
         )  # fmt: skip
 
     yield start_stow

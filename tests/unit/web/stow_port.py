@@ -12,6 +12,7 @@ from pydicom.dataset import Dataset
 from dicom_node.association import Intake
 from dicom_node.index import Index
 from dicom_node.spool import SegmentSpool
+from dicom_node.web.server import WebServer
 from tests.spool_contents import stored_files
 from tests.synthetic_ct import axial_series
 
@@ -33,6 +34,7 @@ class Stow:
 
     application: FastAPI
     client: httpx.Client
+    server: WebServer
     port: int
     folder: Path
     spool: SegmentSpool

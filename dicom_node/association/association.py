@@ -17,7 +17,7 @@ import structlog
 
 from dicom_node.association.commands import in_p_data
 from dicom_node.association.deadlines import Deadline, Pace
-from dicom_node.association.dialogue import Dialogue, Services
+from dicom_node.association.dialogue import Dialogue, Services, Traffic
 from dicom_node.association.negotiation import negotiate
 from dicom_node.association.pdus import (
     APPLICATION_CONTEXT,
@@ -59,6 +59,8 @@ MAXIMUM_REQUEST_BYTES = 256 * 1024
 """Of an association request: one with 128 presentation contexts of 30 transfer syntaxes each takes half of it."""
 ARTIM_S = 1.0
 """How long a peer may take to close the connection, once the last word was said (PS3.8 section 9.1.4)."""
+STUDIES_AT_ONCE = 1_000
+"""Brought by one association; then the audit trail is told of them, and counting begins anew."""
 ABORT_SOURCE_USER, ABORT_SOURCE_PROVIDER = 0, 2
 """PS3.8 table 9-26."""
 VERSION_NOT_SUPPORTED = (1, 2, 2)
@@ -142,7 +144,7 @@ class Association:
     def open_series(self) -> frozenset[str]:
         """Series that it has sent instances of, while it is established."""
         dialogue = self._dialogue
-        return frozenset() if dialogue is None else frozenset(tuple(dialogue.traffic.series))
+        return frozenset() if dialogue is None else dialogue.traffic.open_series()
 
     def _secure(self) -> bool:
         """The TLS handshake, where there is one."""
@@ -217,6 +219,7 @@ class Association:
             case Action.DT_2:
                 if self._dialogue is not None:
                     self._inbox.p_data(self._p_data_length, self._dialogue)
+                    self._report_many(self._dialogue.traffic)
             case Action.AR_2:
                 self._perform(Event.RELEASE_RESPONSE)
             case Action.AR_4:
@@ -337,8 +340,13 @@ class Association:
             EventKind.ENDED if released else EventKind.ABORTED,
             self._end,
             instances=traffic.accepted,
-            studies=traffic.studies,
+            studies=traffic.take_studies(),
         )
+
+    def _report_many(self, traffic: Traffic) -> None:
+        """Say what was brought before its end, so that an association without one does not fill the memory."""
+        if len(traffic.studies) >= STUDIES_AT_ONCE:
+            self._report(EventKind.UNDER_WAY, "", instances=traffic.accepted, studies=traffic.take_studies())
 
     def _report(
         self,

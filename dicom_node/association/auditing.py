@@ -20,7 +20,7 @@ class AssociationAudit:
 
     def __call__(self, event: AssociationEvent) -> None:
         """An association that was accepted is told of when it has ended: by one message a study for what is new, and
-        one for what was held already.
+        one for what was held already. One that brings very many studies is told of in parts.
         """
         peer = Node(ae_title=event.calling_ae, address=event.address)
         if event.kind in (EventKind.REJECTED, EventKind.TLS_FAILED):

@@ -38,10 +38,25 @@ class Traffic:
     """What one association has brought. Changed by its own thread only."""
 
     series: set[str] = field(default_factory=set)
+    """Of what was accepted; each has cost the sender a page of our disk, at least."""
+    opening: str | None = None
+    """The series of the instance under way, from before its row can be seen until it is answered."""
     studies: dict[str, Brought] = field(default_factory=dict)
+    """Since ``take_studies``."""
     accepted: int = 0
     refused: int = 0
     size_bytes: int = 0
+
+    def open_series(self) -> frozenset[str]:
+        """Series that instances were accepted of, or may be in this moment. Asked by other threads, too."""
+        opening = self.opening  # before the set, which it moves to
+        series = frozenset(tuple(self.series))
+        return series if opening is None else series | {opening}
+
+    def take_studies(self) -> dict[str, Brought]:
+        """What was brought since the last call, to be told of."""
+        taken, self.studies = self.studies, {}
+        return taken
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +98,7 @@ class Dialogue:
         if self._operation is not None:
             self._operation.abandon()
             self._operation = None
+        self.traffic.opening = None
 
     def command_fragment(self, context_id: int, fragment: bytes, *, last: bool) -> None:
         """See ``FragmentReceiver``."""
@@ -156,6 +172,7 @@ class Dialogue:
         if command is None or operation is None or context_id is None:
             raise ProtocolFault(AbortReason.INVALID_PARAMETER, "a data set without a command")
         answer = operation.answer()
+        self.traffic.opening = None
         if command.field == CommandField.C_CANCEL_RQ:
             return
         if command.field == CommandField.C_STORE_RQ:
@@ -168,9 +185,10 @@ class Dialogue:
         self._send(context_id, encode_response(command, answer))
 
     def _note_series(self, facts: InstanceFacts) -> None:
-        self.traffic.series.add(facts.series_uid)
+        self.traffic.opening = facts.series_uid
 
     def _note(self, facts: InstanceFacts, size_bytes: int, new: bool) -> None:
+        self.traffic.series.add(facts.series_uid)
         self.traffic.studies.setdefault(facts.study_uid, Brought()).note(facts.sop_class_uid, new=new)
         self.traffic.size_bytes += size_bytes
 

@@ -20,8 +20,9 @@ GATHER_S = 0.25
 """How long a row waits for others."""
 RETRY_S = 1.0
 """Pause after a commit that failed."""
-MAXIMUM_PENDING = 20_000
-"""Rows in memory; more means that the database has not taken one for minutes, and nothing new is accepted."""
+MAXIMUM_PENDING = 40_000
+"""Instances without a row and their frames, which facts hold one by one: 20,000 slices. More means that the database
+has not taken a row for long, and nothing new is accepted."""
 PATIENCE_S = 60.0
 """How long ``flush`` waits: twice as long as one writer of the database waits for another."""
 
@@ -46,6 +47,8 @@ class Ledger:
         self._pending: list[Arrival] = []
         self._uncommitted: dict[str, StoredInstance] = {}
         self._noted = self._committed = 0
+        self._waiting = 0
+        """Instances and frames noted and not committed, in ``_pending`` or on their way."""
         self._hurry = self._closing = False
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="index-writer", daemon=True)
@@ -57,6 +60,7 @@ class Ledger:
             self._pending.append(arrival)
             self._uncommitted[arrival.instance.facts.sop_instance_uid] = arrival.instance
             self._noted += 1
+            self._waiting += _weight(arrival)
             if len(self._pending) == 1:
                 self._changed.notify_all()
 
@@ -69,7 +73,7 @@ class Ledger:
 
     def require_room(self) -> None:
         """Raise ``ResourceExhausted`` where the database takes no rows."""
-        if len(self._pending) >= MAXIMUM_PENDING:
+        if self._waiting >= MAXIMUM_PENDING:
             raise ResourceExhausted("the index takes no rows; see the log of the node")
 
     def flush(self) -> None:
@@ -120,7 +124,14 @@ class Ledger:
             log.error("index_contradicts_spool", sop_instance_uid=uid)
         with self._changed:
             self._committed += len(batch)
+            self._waiting -= sum(map(_weight, batch))
             for arrival in batch:
-                self._uncommitted.pop(arrival.instance.facts.sop_instance_uid, None)
+                uid = arrival.instance.facts.sop_instance_uid
+                if self._uncommitted.get(uid) is arrival.instance:  # else a newer one waits, in a damaged one's place
+                    del self._uncommitted[uid]
             self._changed.notify_all()
         return True
+
+
+def _weight(arrival: Arrival) -> int:
+    return 1 + len(arrival.instance.facts.frames)

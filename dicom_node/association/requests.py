@@ -66,6 +66,8 @@ class EventKind(Enum):
     """A peer was turned away."""
     TLS_FAILED = "tls_failed"
     """A peer did not get through the handshake: no TLS, or no certificate that is trusted here."""
+    UNDER_WAY = "under_way"
+    """An established association has brought so many studies that they are told of before its end."""
     ABORTED = "aborted"
     """An established association ended by abort, time-out or loss of the connection."""
     ENDED = "ended"
@@ -83,6 +85,6 @@ class AssociationEvent:
     reason: str = ""
     """Our own words."""
     instances: int = 0
-    """How many instances were accepted; with ABORTED and ENDED."""
+    """How many instances were accepted so far; with UNDER_WAY, ABORTED and ENDED."""
     studies: Mapping[str, Brought] = field(default_factory=dict)
-    """By Study Instance UID; with ABORTED and ENDED."""
+    """By Study Instance UID, what no event has told of yet; with UNDER_WAY, ABORTED and ENDED."""

@@ -8,7 +8,7 @@ import queue
 import socket
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import structlog
@@ -68,7 +68,7 @@ class AuditTrail:
         self._ae_title = ae_title
         self._of_command = of_command
         source_id = f"{ae_title}@{socket.gethostname()}"
-        self._writers = [_Writer(sink, ae_title=ae_title, source_id=source_id) for sink in sinks]
+        self._writers = [_Writer(sink, ae_title=ae_title, source_id=source_id, idle=self._tell_due) for sink in sinks]
         self._refusals = Refusals()
         self._lock = threading.Lock()
 
@@ -101,19 +101,27 @@ class AuditTrail:
         for one in events:
             self._put(one)
 
+    def _tell_due(self) -> None:
+        """Summaries do not wait for the next event, which may come days later."""
+        with self._lock:
+            events = self._refusals.due()
+        for one in events:
+            self._put(one)
+
     def _put(self, event: AuditEvent) -> None:
         for writer in self._writers:
             writer.put(event)
 
 
 class _Writer(threading.Thread):
-    """Brings events to one sink."""
+    """Brings events to one sink; calls ``idle`` again and again while there are none."""
 
-    def __init__(self, sink: Sink, *, ae_title: str, source_id: str) -> None:
+    def __init__(self, sink: Sink, *, ae_title: str, source_id: str, idle: Callable[[], None]) -> None:
         super().__init__(name=f"audit-{sink.name}", daemon=True)
         self._sink = sink
         self._ae_title = ae_title
         self._source_id = source_id
+        self._idle = idle
         self._events: queue.Queue[AuditEvent] = queue.Queue(CAPACITY)
         self._stopping = threading.Event()
         self._deadline = float("inf")
@@ -153,6 +161,7 @@ class _Writer(threading.Thread):
             except queue.Empty:
                 if self._stopping.is_set():
                     return []
+                self._idle()
         if self._sink.batch > 1:  # else nothing is gained by waiting for more
             self._stopping.wait(GATHER_S)
         batch = [first]

@@ -22,11 +22,22 @@ def receive(folder: Path, config: Path | None, data_dir: Path | None) -> None:
             offered += 1
             if outcome.refusal:
                 refused += 1
-                click.echo(f"{outcome.path.relative_to(folder)}: {outcome.refusal}", err=True)
+                click.echo(f"{_shown(outcome.path.relative_to(folder))}: {outcome.refusal}", err=True)
     except ResourceExhausted as error:
-        raise click.ClickException(f"{offered - refused} instances were taken, then: {error}") from error
+        raise click.ClickException(f"{_counted(offered - refused, 'instance')} taken, then: {error}") from error
     except NodeError as error:
         raise UsageFailure(str(error)) from error
-    click.echo(f"{offered - refused} of {offered} files taken")
-    if refused or not offered:
-        raise click.ClickException(f"{refused} files were not taken" if offered else "the folder holds no files")
+    click.echo(f"{offered - refused} of {_counted(offered, 'file')} taken")
+    if not offered:
+        raise click.ClickException("the folder holds no files")
+    if refused:
+        raise click.ClickException(f"{_counted(refused, 'file')} not taken")
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def _shown(path: Path) -> str:
+    """Without what would steer the terminal, and without bytes that are no text: files are named by anybody."""
+    return "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in str(path))

@@ -8,12 +8,14 @@ from dicom_node.web.multipart_related import media_type
 def chosen(accept: str, offered: Mapping[str, Sequence[str]]) -> str | None:
     """The key of ``offered`` that an Accept header wants most, of equals the first; ``None``: it wants none of them.
 
-    ``offered``: each choice with other names that ask for it. An empty header accepts everything. A range that is not
-    valid counts as absent.
+    ``offered``: each choice with other names that ask for it, unless the choice itself is ruled out by its name. An
+    empty header accepts everything. A range that is not valid counts as absent.
     """
     ranges = dict(_ranges(accept)) if accept.strip() else {"*/*": 1.0}
     weights = {
-        choice: max(_weight(ranges, choice), *(ranges.get(name, 0.0) for name in others))
+        choice: 0.0
+        if ranges.get(choice) == 0
+        else max(_weight(ranges, choice), *(ranges.get(name, 0.0) for name in others))
         for choice, others in offered.items()
     }
     best = max(weights, key=lambda choice: weights[choice])

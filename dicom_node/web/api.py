@@ -41,6 +41,7 @@ def create_api(*, overview: Overview, readiness: Mapping[str, Callable[[], str]]
         docs_url="/api/docs",
         openapi_url="/api/openapi.json",
         redoc_url=None,
+        redirect_slashes=False,  # a redirection names the address over plain HTTP, to whoever asks
     )
 
     @api.get("/api/studies")

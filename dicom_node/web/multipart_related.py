@@ -3,6 +3,7 @@
 Owns the limits on boundary, part headers and number of parts; holds no part's content. Knows nothing of DICOM.
 """
 
+import re
 from collections.abc import Callable
 from typing import Protocol
 
@@ -11,6 +12,8 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 
 MAXIMUM_BOUNDARY = 128
 """Characters. RFC 2046 section 5.1.1 allows 70; Orthanc's DICOMweb plugin makes 73."""
+MAXIMUM_PREAMBLE_BYTES = 1024
+"""Before the first delimiter, with that delimiter; ignored (RFC 2046 section 5.1.1)."""
 MAXIMUM_PART_HEADERS = 8
 MAXIMUM_PART_HEADER_BYTES = 1024
 
@@ -52,6 +55,10 @@ class RelatedParts:
         self._maximum_parts = maximum_parts
         self._name = self._value = b""
         self._media_type = ""
+        self._delimiter = b"--" + boundary.encode("ascii")
+        self._first = re.compile(rb"(?:\A|\n)" + re.escape(self._delimiter) + rb"(--|[ \t]*\r\n)")
+        self._preamble: bytes | None = b""
+        """What came before the first delimiter; ``None`` after it."""
         self._parser = MultipartParser(
             boundary,
             {
@@ -71,10 +78,25 @@ class RelatedParts:
 
     def feed(self, block: bytes) -> None:
         """The next bytes of the body. Raises ``MalformedMultipart`` and ``TooManyParts``."""
+        if self._preamble is not None:
+            block = self._after_preamble(self._preamble + block)
         try:
             self._parser.write(block)
         except FormParserError as error:
             raise MalformedMultipart("the body is no multipart message with the boundary of its head") from error
+
+    def _after_preamble(self, began: bytes) -> bytes:
+        """What the parser is to have of the beginning of a body: it takes no preamble and no padding by itself."""
+        found = self._first.search(began, 0, MAXIMUM_PREAMBLE_BYTES)
+        if found is not None:
+            if self._delimiter in began[: found.start()]:  # a damaged one: what follows it is no preamble
+                raise MalformedMultipart("the first delimiter is damaged")
+            self._preamble = None
+            return self._delimiter + found[1].lstrip(b" \t") + began[found.end() :]
+        if len(began) >= MAXIMUM_PREAMBLE_BYTES:
+            raise MalformedMultipart(f"no delimiter in the first {MAXIMUM_PREAMBLE_BYTES} bytes of the body")
+        self._preamble = began
+        return b""
 
     def _on_part_begin(self) -> None:
         self.parts += 1

@@ -24,7 +24,10 @@ class Wait(Enum):
     """What a connection waits for its client to do."""
 
     NOTHING = "nothing"
-    """It is the node's turn; or the connection is idle, and uvicorn's own timer runs."""
+    """It is the node's turn."""
+    IDLE = "idle"
+    """To begin a further request. Uvicorn's own timer is shorter, but stops for good where a body ends after its
+    answer."""
     HEAD = "head"
     """To send a request head, from the connection or from the first byte of a further request (slow-loris)."""
     REST = "rest"
@@ -33,7 +36,7 @@ class Wait(Enum):
     """To take the next 64 KiB of its answers, or what is left of them."""
 
 
-PATIENCE_S = {Wait.NOTHING: float("inf"), Wait.HEAD: 15.0, Wait.REST: 15.0, Wait.READER: 30.0}
+PATIENCE_S = {Wait.NOTHING: float("inf"), Wait.IDLE: 15.0, Wait.HEAD: 15.0, Wait.REST: 15.0, Wait.READER: 30.0}
 
 
 class ImpatientProtocol(H11Protocol):
@@ -71,8 +74,9 @@ class ImpatientProtocol(H11Protocol):
         unread = self.transport.get_write_buffer_size()
         if unread:
             return Wait.READER, unread // READER_STEP_BYTES
-        if self.conn.their_state is h11.IDLE and (self.cycle is None or self.conn.trailing_data[0]):
-            return Wait.HEAD, self.cycle
+        if self.conn.their_state is h11.IDLE:
+            begun = self.cycle is None or self.conn.trailing_data[0]
+            return Wait.HEAD if begun else Wait.IDLE, self.cycle
         if self.conn.their_state is h11.SEND_BODY and self._without_request:
             return Wait.REST, self.cycle
         return Wait.NOTHING, None
@@ -86,7 +90,8 @@ class ImpatientProtocol(H11Protocol):
 
     @property
     def _without_request(self) -> bool:
-        return self.cycle is None or self.cycle.response_complete
+        answered = self.cycle is None or self.cycle.response_complete
+        return answered and not self.transport.get_write_buffer_size()  # else its answer is still being read
 
     @property
     def _address(self) -> str:

@@ -153,6 +153,8 @@ class StowDoor:
         content_type, parameter = media_type(request.headers.get("content-type", ""))
         if content_type != "multipart/related" or parameter("type").lower() not in ("application/dicom", ""):
             raise _Refusal(415, 'only multipart/related; type="application/dicom" is taken')
+        if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
+            raise _Refusal(415, "only a body without content coding is taken", {"Accept-Encoding": "identity"})
         if study_uid and not is_valid_uid(study_uid):
             raise _Refusal(400, "the address names no valid Study Instance UID")
         length = request.headers.get("content-length", "")

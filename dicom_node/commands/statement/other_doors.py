@@ -47,15 +47,15 @@ def _http_statuses() -> list[list[str]]:
         ["406", f"the sender accepts no {_answers()}"],
         [
             "408",
-            f"less than {body.SLOWEST_BYTES // 1024} KiB in {body.PERIOD_S:g} s, or longer than {body.LONGEST_S:g} s; "
-            f"with all places taken, the sender that is late by the most goes after {stow.GIVE_WAY_S:g} s",
+            f"less than {body.SLOWEST_BYTES // 1024} KiB in {body.PERIOD_S:g} s, or longer than {body.LONGEST_S:g} s",
         ],
         ["409", "none is stored; the answer says why"],
         ["413", "longer than `maximum_request_mb`, or more parts than `maximum_parts`"],
-        ["415", "another media type"],
+        ["415", "another media type, or a body with a content coding"],
         [
             "503",
-            f"the disk is full (Retry-After {stow.RETRY_AFTER_S} s), or too many requests at once "
-            f"({stow.RETRY_SOON_S} s)",
+            f"the disk is full (Retry-After {stow.RETRY_AFTER_S} s); too many requests at once, the node is stopping, "
+            f"or the sender was silent or behind its pace for {stow.GIVE_WAY_S:g} s while all places were taken "
+            f"({stow.RETRY_SOON_S} s); too many connections (without Retry-After)",
         ],
     ]

@@ -16,6 +16,7 @@ import pytest
 import structlog
 
 from dicom_node.audit import AuditEvent, AuditFiles, AuditTrail, Node, Syslog, events, trail
+from dicom_node.audit import refusals as refusals_module
 from dicom_node.audit import syslog as syslog_module
 from dicom_node.audit.refusals import MOST_ADDRESSES, WINDOW_S, Refusals
 from dicom_node.errors import PeerUnavailable
@@ -169,6 +170,19 @@ def test_address_that_knocks_again_and_again_is_told_once_a_minute() -> None:
     refusals.note(refused("10.0.0.1"))
     (rest,) = refusals.rest()
     assert rest.description.endswith("(1 times since the alert before)")
+
+
+def test_a_summary_does_not_wait_for_the_next_event(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(refusals_module, "WINDOW_S", 0.5)
+    audit = AuditTrail([AuditFiles(tmp_path, file_mb=1, files=2)], ae_title="N", of_command=True)
+    audit.start()
+    for _ in range(3):
+        audit.record(refused("10.0.0.9"))
+    try:
+        assert wait_until(lambda: b"(2 times since the alert before)" in b"".join(lines(tmp_path)))
+    finally:
+        audit.stop()
+    assert len(lines(tmp_path)) == 2
 
 
 def test_scanner_with_many_addresses_fills_no_memory() -> None:

@@ -162,6 +162,13 @@ def test_each_file_that_is_not_taken_is_named_with_its_reason(folder: Path, data
     assert held(data_dir) == SLICES - 1
 
 
+def test_a_file_name_does_not_steer_the_terminal(folder: Path, data_dir: Path) -> None:
+    (folder / "a\x1b[2Jb\nc\udcff").write_bytes(b"")
+    done = receive(folder, data_dir)
+    assert "a\N{REPLACEMENT CHARACTER}[2Jb\N{REPLACEMENT CHARACTER}c\N{REPLACEMENT CHARACTER}: not" in done.stderr
+    assert "Error: 1 file not taken" in done.stderr.splitlines()
+
+
 def test_deflate_bomb_is_refused(folder: Path, data_dir: Path) -> None:
     import zlib
 
@@ -182,7 +189,7 @@ def test_full_disk_ends_the_command(tmp_path: Path, folder: Path, data_dir: Path
     settings.write_text(f"data_dir = '{data_dir}'\n[scp]\nminimum_free_mb = {1 << 40}\n")
     done = CliRunner().invoke(main, ["receive", str(folder), "--config", str(settings)])
     assert done.exit_code == 1
-    assert "0 instances were taken, then: the disk of the spool is nearly full" in done.output
+    assert "0 instances taken, then: the disk of the spool is nearly full" in done.output
 
 
 def test_folder_where_no_node_ever_ran_is_a_mistake(tmp_path: Path, folder: Path) -> None:

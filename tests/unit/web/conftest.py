@@ -5,12 +5,12 @@ from pathlib import Path
 
 import httpx
 import pytest
-from fastapi import FastAPI
 
 from dicom_node.association import AssociationEvent, Intake
-from dicom_node.index import Index, open_database
+from dicom_node.index import Index, Overview, open_database
 from dicom_node.settings import StowSettings, WebSettings
 from dicom_node.spool import SegmentSpool
+from dicom_node.web.api import create_api
 from dicom_node.web.server import WebServer
 from dicom_node.web.stow import StowDoor
 from tests.unit.web.stow_port import TOKEN, Stow, client_of
@@ -24,8 +24,9 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Stow]]:
         events: list[AssociationEvent] = [] if told is None else told
         (tmp_path / "token").write_text(TOKEN + "\n")
         spool = SegmentSpool(tmp_path / "spool", minimum_free_bytes=minimum_free_bytes)
-        index = Index(open_database(tmp_path / "node.sqlite"))
-        application = FastAPI()
+        database = open_database(tmp_path / "node.sqlite")
+        index = Index(database)
+        application = create_api(overview=Overview(database), readiness={}, version="0.1.0")
         stow_settings = StowSettings.model_validate({"token_file": tmp_path / "token", **settings})
         intake = Intake(spool, index)
         door = StowDoor(stow_settings, intake, audit=events.append)

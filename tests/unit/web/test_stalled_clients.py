@@ -39,6 +39,8 @@ class Stall:
 
     first: bytes
     then: bytes
+    again: bool = True
+    """Or once."""
     answers: frozenset[int]
 
 
@@ -51,6 +53,9 @@ KINDS = {
     "a body byte by byte": Stall(first=request() + body(*images(1))[:200], then=b"\0", answers=TURNED_AWAY),
     "no body and no token": Stall(first=request(token="x"), then=b"", answers=frozenset({401})),
     "a body byte by byte and no token": Stall(first=request(token="x"), then=b"\0", answers=frozenset({401})),
+    "a body after its refusal": Stall(
+        first=request(token="x").replace(b"1000000", b"3"), then=b"abc", again=False, answers=frozenset({401})
+    ),
     "a body that nobody asked for": Stall(first=request("/nothing"), then=b"\0", answers=frozenset({404})),
 }
 
@@ -58,11 +63,11 @@ KINDS = {
 @pytest.fixture
 def port(start: Callable[..., Stow], monkeypatch: pytest.MonkeyPatch) -> Stow:
     """Soon impatient, so that the tests do not take minutes."""
-    for wait in (patience.Wait.HEAD, patience.Wait.REST, patience.Wait.READER):
+    for wait in (patience.Wait.IDLE, patience.Wait.HEAD, patience.Wait.REST, patience.Wait.READER):
         monkeypatch.setitem(patience.PATIENCE_S, wait, 2.0)
     monkeypatch.setattr(body_module, "PERIOD_S", PERIOD_S)
     monkeypatch.setattr(stow, "GIVE_WAY_S", 0.5)
-    monkeypatch.setattr(stow, "RETRY_SOON_S", 1)
+    monkeypatch.setattr(stow, "SOON", {"Retry-After": "1"})
     return start(maximum_requests=PLACES)
 
 
@@ -98,10 +103,12 @@ def stalling(port: Stow, stall: Stall, clients: int = CLIENTS) -> Iterator[list[
     over = threading.Event()
 
     def trickle() -> None:
-        while not over.wait(0.1):
+        while not over.wait(0.1 if stall.again else 0.5):  # a refusal is to come before what is sent once
             for one in stalled:
                 with contextlib.suppress(OSError):
                     one.send(stall.then)
+            if not stall.again:
+                return
 
     trickling = threading.Thread(target=trickle)
     try:
@@ -163,6 +170,28 @@ def test_answers_that_nobody_reads_are_thrown_away(port: Stow) -> None:
         for one in stalled:
             one.close()
     assert wait_until(lambda: descriptors() <= before, 2.0)
+
+
+def test_a_crowd_pushes_nobody_out_who_is_reading(port: Stow) -> None:
+    large = bytes(12 << 20)
+
+    @port.application.get("/large")
+    async def _large() -> Response:
+        return Response(large)
+
+    with socket.socket() as reader:
+        reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        reader.settimeout(10)
+        reader.connect(("127.0.0.1", port.port))
+        reader.sendall(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert reader.recv(1)
+        with stalling(port, KINDS["silent"], clients=patience.MOST_WITHOUT_REQUEST + 10):
+            time.sleep(0.5)
+            came = 0
+            while came < len(large):
+                block = reader.recv(1 << 20)
+                assert block, "the whole answer"
+                came += len(block)
 
 
 def test_more_silent_clients_than_there_is_room_for_push_each_other_out(port: Stow) -> None:

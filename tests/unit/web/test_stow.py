@@ -152,6 +152,11 @@ def test_without_the_token_nothing_is_read(stow: Stow, authorization: str) -> No
     raw.close()
 
 
+def test_an_address_with_a_slash_too_many_is_not_redirected(stow: Stow) -> None:
+    answer = stow.client.post("/dicom-web/studies/", content=body(), headers={"Content-Type": CONTENT_TYPE})
+    assert (answer.status_code, answer.headers.get("Location")) == (404, None)
+
+
 @pytest.mark.parametrize(
     ("headers", "status"),
     [
@@ -165,6 +170,9 @@ def test_without_the_token_nothing_is_read(stow: Stow, authorization: str) -> No
         ({"Accept": "application/dicom+xml;q=0, application/dicom+json;q=0.0"}, 406),
         ({"Accept": "application/dicom+xml, application/dicom+json;q=0.5"}, 200),
         ({"Accept": "application/json"}, 200),
+        ({"Accept": "application/dicom+json;q=0, application/json"}, 406),
+        ({"Content-Encoding": "gzip"}, 415),
+        ({"Content-Encoding": "identity"}, 200),
     ],
 )
 def test_media_types(stow: Stow, headers: dict[str, str], status: int) -> None:
@@ -190,6 +198,30 @@ def test_bodies_that_are_no_multipart_are_bad_requests(stow: Stow, content: byte
     answer = stow.post(content)
     assert answer.status_code == 400, answer.text
     assert stow.held() == 0
+
+
+@pytest.mark.parametrize("cut", [1, 1 << 20])
+@pytest.mark.parametrize(
+    ("before", "padding", "status"),
+    [
+        (b"This is a message in MIME format.\r\n", b"", 200),
+        (b"\r\n--" + BOUNDARY.encode() + b"-other\r\n\r\n", b"", 400),
+        (b"", b" \t ", 200),
+        (b"x" * 900 + b"\r\n", b" ", 200),
+        (b"x" * 1024 + b"\r\n", b"", 400),
+        (b"glued to ", b"", 400),
+    ],
+    ids=["preamble", "damaged", "padding", "both", "long-preamble", "no-line"],
+)
+def test_what_rfc_2046_has_receivers_ignore(stow: Stow, before: bytes, padding: bytes, status: int, cut: int) -> None:
+    delimiter = b"--" + BOUNDARY.encode()
+    whole = before + body(*images(2)).replace(delimiter + b"\r\n", delimiter + padding + b"\r\n")
+    chunks = [whole[at : at + cut] for at in range(0, min(2000, len(whole)), cut)] if cut == 1 else [whole]
+    if cut == 1:
+        chunks.append(whole[2000:])
+    answer = stow.client.post("/dicom-web/studies", content=iter(chunks), headers={"Content-Type": CONTENT_TYPE})
+    assert answer.status_code == status, answer.text
+    assert stow.held() == (2 if status == 200 else 0)
 
 
 def test_a_cut_body_keeps_what_was_whole_and_says_so(stow: Stow) -> None:

@@ -97,5 +97,5 @@ class WebServer:
         self._server.should_exit = True
         self._thread.join(STOP_TIMEOUT_S)
         if self._thread.is_alive():
-            log.error("web_not_stopped", reason="the disk of the spool does not answer", waited_s=STOP_TIMEOUT_S)
+            log.error("web_not_stopped", reason="requests do not end: does the disk answer?", waited_s=STOP_TIMEOUT_S)
         self._socket.close()

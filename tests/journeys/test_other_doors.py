@@ -4,21 +4,27 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pydicom
 import pytest
 
 from dicom_node.demonstration.node_process import NodeProcess
 from dicom_node.demonstration.orthanc import DICOMWEB_PLUGIN, OrthancServer, free_port
+from dicom_node.spool import SegmentSpool
+from tests.spool_contents import stored_files
 from tests.synthetic_ct import STUDY_UID, axial_series, write
 from tests.unit.audit.audit_schema import valid_message
+from tests.unit.web.stow_port import BOUNDARY, CONTENT_TYPE, PART, images
 
 SLICES = 5
 """Too few for any pipeline: the study ends as not analysed, at once."""
@@ -126,6 +132,48 @@ def test_orthanc_stores_by_stow_and_the_study_is_answered(place: Place) -> None:
     assert TOKEN not in log
     header = pydicom.dcmread(next(place.files.iterdir()), stop_before_pixels=True)
     assert str(header.get("PatientName", "no name in it")) not in log
+
+
+def test_a_stop_in_the_middle_of_an_upload_tells_log_and_trail_of_every_instance(place: Place) -> None:
+    pause_s, files = 0.006, images(900)
+    sent = threading.Event()
+
+    def slowly() -> Iterator[bytes]:
+        for number, file in enumerate(files):
+            yield b"--" + BOUNDARY.encode() + b"\r\n" + PART + file + b"\r\n"
+            time.sleep(pause_s)
+            if number == 200:
+                sent.set()
+        yield b"--" + BOUNDARY.encode() + b"\r\n" + PART
+        while True:  # the upload ends when the node ends it
+            yield bytes(100)
+            time.sleep(pause_s)
+
+    def upload() -> None:
+        headers = {"Content-Type": CONTENT_TYPE, "Authorization": f"Bearer {TOKEN}"}
+        with suppress(httpx.HTTPError):  # the answer may be lost with the connection
+            httpx.post(
+                f"http://127.0.0.1:{place.node.web_port}/dicom-web/studies",
+                content=slowly(),
+                headers=headers,
+                timeout=60,
+            )
+
+    sending = threading.Thread(target=upload)
+    with place.node:
+        sending.start()
+        assert sent.wait(PATIENCE_S)
+        assert place.node.stop() == 0
+    sending.join()
+    (request,) = place.event("stow_request")
+    stored = len(stored_files(SegmentSpool(place.node.data_dir / "spool")))
+    told = sum(
+        int(one.get("NumberOfInstances"))
+        for line in (place.node.data_dir / "audit" / "audit.log").read_bytes().splitlines()
+        for one in valid_message(line).iter("SOPClass")
+    )
+    assert (request["reason"], request["accepted"]) == ("the node is stopping", stored)
+    assert told == stored >= 200
 
 
 def test_a_folder_received_beside_a_running_node_is_analysed(place: Place) -> None:

@@ -3,7 +3,7 @@
 import threading
 from collections import deque
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from importlib import metadata
 from pathlib import Path
 
@@ -299,20 +299,19 @@ def receive(settings: NodeSettings, folder: Path) -> Iterator[FileOutcome]:
     the rows as it finds those of its own door: they are committed to the same index, which it asks again and again.
     """
     index = Index(open_database(_existing_database(settings)))
-    spool, occupancy = _open_spool(settings)
-    intake = Intake(spool, index)
     audit = _open_audit(settings, settings.data_dir.resolve(), of_command=True)
-    audit.start()
-    try:
+    with ExitStack() as opened:
+        audit.start()
+        opened.callback(audit.stop)
+        spool, occupancy = _open_spool(settings)
+        opened.callback(occupancy.close)
         with occupancy.alone() as alone:  # else a node is running, which has done it
             if alone:
                 index_unlisted(spool, index, alone=True)
+        intake = Intake(spool, index)
+        opened.callback(intake.close)
         told = FolderAudit(record=audit.record, ae_title=settings.scp.ae_title)
         yield from receive_folder(folder, intake, told=told)
-    finally:
-        intake.close()
-        occupancy.close()
-        audit.stop()
 
 
 def extract_study(settings: NodeSettings, study_uid: str, folder: Path) -> Iterator[FileOutcome]:
@@ -322,8 +321,8 @@ def extract_study(settings: NodeSettings, study_uid: str, folder: Path) -> Itera
     """
     index = Index(open_database(_existing_database(settings)))
     spool = SegmentSpool(settings.data_dir.resolve() / SPOOL)
-    folder.mkdir(parents=True, exist_ok=True)
     for instance in index.instances_of_study(study_uid):
+        folder.mkdir(parents=True, exist_ok=True)
         target = folder / f"{instance.facts.sop_instance_uid}.dcm"
         try:
             intact = spool.describe(instance.file).digest == instance.digest

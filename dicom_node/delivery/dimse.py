@@ -11,8 +11,9 @@ import structlog
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
-from pynetdicom import AE, build_role
+from pynetdicom import AE, build_role, evt
 from pynetdicom.association import Association
+from pynetdicom.pdu import A_ASSOCIATE_RJ
 from pynetdicom.status import STORAGE_SERVICE_CLASS_STATUS
 
 from dicom_node.delivery.base import SendOutcome
@@ -167,6 +168,7 @@ def associated(
     for sop_class, syntax in sorted(contexts):
         for offered in offered_syntaxes(syntax):
             ae.add_requested_context(sop_class, offered)
+    rejections: list[str] = []
     association = ae.associate(
         address.host,
         address.port,
@@ -174,6 +176,8 @@ def associated(
         max_pdu=MAXIMUM_PDU_BYTES,
         ext_neg=[build_role(sop_class, scp_role=True) for sop_class in scp_roles],
         tls_args=None if encryption is None else encryption.tls_args,
+        # A rejection that comes at once is an abort to pynetdicom's own flags, now and then: two threads, one queue.
+        evt_handlers=[(evt.EVT_PDU_RECV, lambda event: rejections.extend(_rejection(event.pdu)))],
     )
     if not association.is_established:
         # pynetdicom aborts such an association by itself, which must not look like a peer that aborts.
@@ -183,7 +187,7 @@ def associated(
         if encryption is not None:
             insecure = encryption.why_not
             encryption.close()
-        raise PeerUnavailable(f"{address} {insecure or _why_not(association)}")
+        raise PeerUnavailable(f"{address} {insecure or _why_not(association, rejections)}")
     connection = association.dul.socket
     tcp = None if connection is None else connection.socket
     try:
@@ -278,12 +282,14 @@ def _outcome(sop_instance_uid: str, answer: Dataset) -> SendOutcome:
     )
 
 
-def _why_not(association: Association) -> str:
-    if association.is_rejected:
-        answer = association.acceptor.primitive
-        if answer is not None:
-            return f"rejected the association: {answer.result_str.lower()}, {answer.reason_str.lower()}"
-        return "rejected the association"
+def _rejection(pdu: object) -> Iterator[str]:
+    if isinstance(pdu, A_ASSOCIATE_RJ):
+        yield f"rejected the association: {pdu.result_str.lower()}, {pdu.reason_str.lower()}"
+
+
+def _why_not(association: Association, rejections: Sequence[str]) -> str:
+    if rejections:
+        return rejections[0]
     if association.is_aborted:
         return "did not accept the association: no connection, or it was aborted"
     return "cannot be reached"

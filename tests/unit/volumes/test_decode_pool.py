@@ -95,10 +95,16 @@ def endless(tmp_path: Path) -> Series:
     return hostile(tmp_path / "endless", JPEG_FULL_PROGRESSION, scan_bomb(2048, 20_000), 2048, bits=8)
 
 
+STRANGERS: set[int] = set()
+"""Processes that other tests in this one have started, and that go with it: multiprocessing keeps one."""
+
+
 @pytest.fixture(autouse=True)
 def nothing_is_left_behind() -> Iterator[None]:
     descriptors = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
     threads = threading.active_count()
+    STRANGERS.clear()
+    STRANGERS.update(decoders_of(os.getpid()))
     yield
     assert not decoders_of(os.getpid())
     assert len(os.listdir("/proc/self/fd")) == descriptors  # noqa: PTH208
@@ -108,7 +114,7 @@ def nothing_is_left_behind() -> Iterator[None]:
 def decoders_of(parent: int) -> set[int]:
     """Process ids of the decoder processes that ``parent`` has started, dead ones that nobody has waited for too."""
     children = Path(f"/proc/{parent}/task")
-    return {int(pid) for task in children.iterdir() for pid in (task / "children").read_text().split()}
+    return {int(pid) for task in children.iterdir() for pid in (task / "children").read_text().split()} - STRANGERS
 
 
 def cpu_s(pid: int) -> float:

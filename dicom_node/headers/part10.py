@@ -69,6 +69,8 @@ def open_part10(file: Part10File) -> Iterator[EncodedDataSet]:
             raise InstanceRefused(StoreStatus.CANNOT_UNDERSTAND, "not a DICOM file: empty")
         if size > there:
             raise InstanceRefused(StoreStatus.CANNOT_UNDERSTAND, "cut off: its end is missing")
+        if file.start % mmap.ALLOCATIONGRANULARITY:
+            raise InstanceRefused(StoreStatus.CANNOT_UNDERSTAND, "the spool was made on a machine with smaller pages")
         with mmap.mmap(opened.fileno(), size, access=mmap.ACCESS_READ, offset=file.start) as mapped:
             meta = read_file_meta(mapped)
             yield _data_set(mapped, meta.start, meta.transfer_syntax_uid)

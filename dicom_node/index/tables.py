@@ -185,7 +185,7 @@ def _require_layout(engine: sa.Engine) -> None:
         elif found != LAYOUT:
             raise StorageCorrupt(
                 f"{engine.url.database} was made by another version of the node (layout {found}, not {LAYOUT}): "
-                "start with another data folder, and bring the old studies in with the version that made it"
+                "use the version that made it, or begin with another data_dir and have the studies sent again"
             )
 
 

@@ -14,7 +14,9 @@ from pathlib import Path
 
 from dicom_node.spool.part10 import PREAMBLE_BYTES
 
-MAGIC = b"DCMNODE1"
+FAMILY = b"DCMNODE"
+"""Heads of every version begin with it."""
+MAGIC = FAMILY + b"1"
 IDENTITY_BYTES = 16
 _AE_BYTES = 16
 _FIELDS = struct.Struct("<8s16sQI16sd16s")

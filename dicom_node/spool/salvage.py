@@ -15,20 +15,22 @@ import xxhash
 from dicom_node.errors import StorageCorrupt
 from dicom_node.records import Part10File, Stored
 from dicom_node.spool.base import Found
-from dicom_node.spool.record_head import HEAD_BYTES, MAGIC, RecordHead, decode_head
+from dicom_node.spool.record_head import FAMILY, HEAD_BYTES, RecordHead, decode_head
 from dicom_node.spool.segment import ALIGNMENT
 
 log = structlog.get_logger(__name__)
 
 READ_BYTES = 1024 * 1024
+STEP_BYTES = 4096
+"""Records begin at multiples of it on every machine: the smallest page that there is."""
 
 
 def found_in(path: Path, identity: bytes, *, start: int, mend: bool, search: bool) -> Iterator[Found]:
     """The intact records of a segment from ``start`` on, synchronised; with ``search`` also those behind damaged heads.
 
-    With ``mend``, while nobody stores, what stands behind the last head is cut off, and a segment without any goes. A
-    record that is damaged is logged and left where it is: somebody may have been told of it. So is a segment that
-    cannot be read.
+    With ``mend``, while nobody stores, what stands behind the last head is cut off, and a segment without any goes, but
+    never what looks like a head: a damaged one, or one of another version of the node. A record that is damaged is
+    logged and left where it is: somebody may have been told of it. So is a segment that cannot be read.
     """
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
@@ -38,9 +40,16 @@ def found_in(path: Path, identity: bytes, *, start: int, mend: bool, search: boo
     try:
         size = os.fstat(descriptor).st_size
         position = end = _aligned(start)
-        synchronised = False
-        while (place := _next_record(descriptor, identity, position, size, search=search)) is not None:
-            position, head = place
+        synchronised = doubtful = False
+        while position < size:
+            head = _head_at(descriptor, identity, position, size)
+            if head is None and (own := _aligned(position, ALIGNMENT)) != position:  # pages are larger than a step here
+                head = _head_at(descriptor, identity, own, size)
+                position = position if head is None else own
+            if head is None and search:
+                position, head, doubtful = _next_record(descriptor, identity, position, size)
+            if head is None:
+                break
             digest = _digest(descriptor, position, head)
             if digest == head.digest:
                 if not synchronised:
@@ -50,10 +59,13 @@ def found_in(path: Path, identity: bytes, *, start: int, mend: bool, search: boo
             else:
                 log.error("record_damaged", file=path.name, position=position)
             position = end = _aligned(position + head.size_bytes)
-        if mend and size > end:
+            doubtful = False
+        if doubtful:
+            log.error("record_damaged", file=path.name, position=end)
+        elif mend and size > end:
             log.warning("unfinished_record_removed", file=path.name, size_bytes=size - end)
             os.ftruncate(descriptor, end)
-        if mend and end == 0:
+        if mend and end == 0 and not doubtful:
             path.unlink()
     except OSError as error:  # one segment must not keep the node from starting; the next start tries it again
         log.error("segment_unreadable", file=path.name, reason=error.strerror)
@@ -73,27 +85,23 @@ def described(file: Part10File, identity: bytes) -> Stored:
     return _found(file.path, file.start, head).stored
 
 
-def _next_record(
-    descriptor: int, identity: bytes, position: int, size: int, *, search: bool
-) -> tuple[int, RecordHead] | None:
-    """The record at ``position``, or with ``search`` the first one behind it; ``None`` where there is none.
+def _next_record(descriptor: int, identity: bytes, position: int, size: int) -> tuple[int, RecordHead | None, bool]:
+    """The first record behind ``position``; and whether something before it, or before the end, looks like a head but
+    cannot be read. To cut that off could be to delete what was acknowledged.
 
-    Nobody searches while another process writes: it would find what follows a record that is just being written.
+    Not while another process writes: it would find what follows a record that is just being written.
     """
-    if (head := _head_at(descriptor, identity, position, size)) is not None:
-        return position, head
-    if not search:
-        return None
-    marked = MAGIC + identity
+    doubtful = False
     # Read, not mapped: another process may be discarding what it wrote there, and a mapped page that is gone kills.
     for start in range(position, size, READ_BYTES):
         block = os.pread(descriptor, READ_BYTES, start)
-        for offset in range(0, len(block), ALIGNMENT):
-            if block.startswith(marked, offset):
+        for offset in range(0, len(block), STEP_BYTES):
+            if block.startswith(FAMILY, offset):
                 head = _head_at(descriptor, identity, start + offset, size)
                 if head is not None:
-                    return start + offset, head
-    return None
+                    return start + offset, head, doubtful
+                doubtful = True
+    return position, None, doubtful
 
 
 def _head_at(descriptor: int, identity: bytes, position: int, size: int) -> RecordHead | None:
@@ -122,5 +130,5 @@ def _found(path: Path, position: int, head: RecordHead) -> Found:
     return Found(stored=stored, received_at=head.received_at, calling_ae=head.calling_ae)
 
 
-def _aligned(position: int) -> int:
-    return -(-position // ALIGNMENT) * ALIGNMENT
+def _aligned(position: int, to: int = STEP_BYTES) -> int:
+    return -(-position // to) * to

@@ -23,7 +23,8 @@ from dicom_node.spool.record_head import HEAD_BYTES, RecordHead, decode_head, en
 log = structlog.get_logger(__name__)
 
 ALIGNMENT = mmap.ALLOCATIONGRANULARITY
-"""Records begin at multiples of it, so that each can be mapped by itself. The gap before takes no room on the disk."""
+"""Records begin at multiples of it, so that each can be mapped by itself. The gap before takes no room on the disk.
+A spool cannot be read where pages are larger than where it was made."""
 ROOM_CHECK_BYTES = 64 * 1024 * 1024
 """Free space is looked at again whenever that much more of an instance has come."""
 EARLY_BYTES = 64 * 1024

@@ -1,5 +1,6 @@
 """A spool of segments on a real disk: what is kept, what is refused, what is found again."""
 
+import mmap
 import os
 import threading
 from collections.abc import Iterator
@@ -11,10 +12,10 @@ import pytest
 from pydicom import dcmread
 from pynetdicom.dsutils import encode
 
-from dicom_node.errors import ResourceExhausted, StorageCorrupt
+from dicom_node.errors import InstanceRefused, ResourceExhausted, StorageCorrupt
 from dicom_node.headers import read_instance_facts
 from dicom_node.records import Part10File, Stored
-from dicom_node.spool import SegmentSpool, segment, segments
+from dicom_node.spool import SegmentSpool, salvage, segment, segments
 from dicom_node.spool.base import SpoolWriter
 from dicom_node.spool.extraction import extract
 from dicom_node.spool.occupancy import Occupancy
@@ -179,19 +180,19 @@ def test_what_a_crash_left_is_cut_off_only_when_nobody_stores(spool: SegmentSpoo
     assert list(root.iterdir()) == [held.file.path]
 
 
-@pytest.mark.parametrize("where", ["head", "pixels", "end"])
+@pytest.mark.parametrize("where", ["head", "pixels", "end", "all of it"])
 def test_a_record_torn_by_a_power_cut_is_not_there(spool: SegmentSpool, root: Path, where: str) -> None:
     held, torn = put(spool, os.urandom(50_000)), put(spool, os.urandom(50_000), "1.2.4")
     size = torn.file.size_bytes or 0
     if where == "end":
         os.truncate(torn.file.path, torn.file.start + size - 1)
     else:
-        overwrite(torn.file, {"head": 30, "pixels": 30_000}[where], bytes(4096)[: 90 if where == "head" else 4096])
+        at, count = {"head": (30, 90), "pixels": (30_000, 4096), "all of it": (0, size)}[where]
+        overwrite(torn.file, at, bytes(count))
+    before = torn.file.path.stat().st_size
     assert [one.stored for one in SegmentSpool(root).unlisted({}, alone=True)] == [held]
-    if where == "pixels":
-        assert torn.file.path.stat().st_size == torn.file.start + size, "it has a head: somebody may have been told"
-    else:
-        assert torn.file.path.stat().st_size == torn.file.start
+    kept = torn.file.start if where == "all of it" else before
+    assert torn.file.path.stat().st_size == kept, "what looks like a head stays: somebody may have been told"
 
 
 @pytest.mark.parametrize("at", [10, 30_000])
@@ -333,3 +334,30 @@ def test_who_is_not_alone_still_keeps_others_from_being(root: Path, spool: Segme
     with second.alone() as alone:
         assert alone
     second.close()
+
+
+@pytest.mark.parametrize("version", [b"1", b"2"], ids=["damaged", "of another version"])
+def test_what_looks_like_a_head_is_never_cut_off(spool: SegmentSpool, root: Path, version: bytes) -> None:
+    """With the index lost, the last record may have been acknowledged, whatever became of its head."""
+    stored = [put(spool, os.urandom(10_000), f"1.2.{number}") for number in range(2)]
+    overwrite(stored[1].file, 7, version + os.urandom(40))
+    size = stored[1].file.path.stat().st_size
+    assert [one.stored for one in SegmentSpool(root).unlisted({}, alone=True)] == stored[:1]
+    overwrite(stored[0].file, 7, version + os.urandom(40))
+    assert list(SegmentSpool(root).unlisted({}, alone=True)) == []
+    assert stored[0].file.path.stat().st_size == size
+
+
+def test_records_are_found_where_smaller_pages_put_them(
+    spool: SegmentSpool, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A data folder that moves to a machine with pages of 64 KiB: nothing is analysed there, and nothing is lost."""
+    stored = [put(spool, os.urandom(100_000), f"1.2.{number}") for number in range(3)]
+    size = stored[0].file.path.stat().st_size
+    monkeypatch.setattr(salvage, "ALIGNMENT", 65536)
+    monkeypatch.setattr(mmap, "ALLOCATIONGRANULARITY", 65536)
+    found = [one.stored for one in SegmentSpool(root).unlisted({}, alone=True)]
+    assert found == stored
+    assert stored[0].file.path.stat().st_size == size
+    with pytest.raises(InstanceRefused, match="smaller pages"):
+        read_instance_facts(stored[1].file)

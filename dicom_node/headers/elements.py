@@ -22,7 +22,7 @@ REMEMBERED_HEADS = 4096
 """Tag, VR and length, as eight bytes; the images of a series have a few hundred of them in common."""
 
 PIXEL_DATA = 0x7FE00010
-_PIXEL_DATA_TAGS = frozenset({0x7FE00008, 0x7FE00009, PIXEL_DATA})
+PIXEL_DATA_TAGS = frozenset({0x7FE00008, 0x7FE00009, PIXEL_DATA})
 _ITEM = 0xFFFEE000
 _ITEM_END = 0xFFFEE00D
 _SEQUENCE_END = 0xFFFEE0DD
@@ -158,7 +158,7 @@ class ElementWalk:
             here = inside[-1] if inside else None
             limit = here.limit if here else stop
             head = self._head(position, limit, here.encoding if here else encoding)
-            if here is None and head.tag in _PIXEL_DATA_TAGS:
+            if here is None and head.tag in PIXEL_DATA_TAGS:
                 if not to_end:
                     end = limit if head.length == _UNDEFINED else min(head.value + head.length, limit)
                     found[head.tag] = self._element(head, end, encoding)
@@ -296,7 +296,7 @@ class ElementWalk:
 
     @staticmethod
     def _require_only_pixels(behind: Iterable[int]) -> None:
-        if not _PIXEL_DATA_TAGS.issuperset(behind):
+        if not PIXEL_DATA_TAGS.issuperset(behind):
             raise MalformedDataSet(_OUT_OF_PLACE)
 
     @staticmethod

@@ -15,9 +15,9 @@ from pydicom.uid import (
 )
 
 from dicom_node.errors import InstanceRefused, StoreStatus
-from dicom_node.headers.elements import Element, ElementWalk, Encoded, MalformedDataSet
+from dicom_node.headers.elements import PIXEL_DATA_TAGS, Element, ElementWalk, Encoded, MalformedDataSet
 from dicom_node.headers.part10 import EncodedDataSet, data_set_from_start, data_set_from_wire, open_part10
-from dicom_node.headers.pixel_size import PIXEL_DATA_TAGS, PIXEL_SIZE_TAGS, check_pixel_size
+from dicom_node.headers.pixel_size import PIXEL_SIZE_TAGS, check_pixel_size
 from dicom_node.headers.values import Values, text_encoding
 from dicom_node.records import FrameGeometry, InstanceFacts, Part10File
 

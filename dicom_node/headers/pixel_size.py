@@ -10,7 +10,7 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
-from dicom_node.headers.elements import PIXEL_DATA, Element, ElementWalk, MalformedDataSet
+from dicom_node.headers.elements import PIXEL_DATA, PIXEL_DATA_TAGS, Element, ElementWalk, MalformedDataSet
 from dicom_node.headers.values import Values
 
 _SAMPLES = 0x00280002
@@ -21,7 +21,6 @@ _COLUMNS = 0x00280011
 _BITS_ALLOCATED = 0x00280100
 _FLOAT_PIXEL_DATA, _DOUBLE_PIXEL_DATA = 0x7FE00008, 0x7FE00009
 _BITS_OF_FLOATS = {_FLOAT_PIXEL_DATA: 32, _DOUBLE_PIXEL_DATA: 64}
-PIXEL_DATA_TAGS = frozenset({PIXEL_DATA, *_BITS_OF_FLOATS})
 PIXEL_SIZE_TAGS = PIXEL_DATA_TAGS | {_SAMPLES, _PHOTOMETRIC, _FRAMES, _BITS_ALLOCATED}
 """What has to be found beside rows and columns."""
 _NATIVE = frozenset(

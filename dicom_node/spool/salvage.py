@@ -16,7 +16,7 @@ from dicom_node.errors import StorageCorrupt
 from dicom_node.records import Part10File, Stored
 from dicom_node.spool.base import Found
 from dicom_node.spool.record_head import FAMILY, HEAD_BYTES, RecordHead, decode_head
-from dicom_node.spool.segment import ALIGNMENT
+from dicom_node.spool.segment import ALIGNMENT, aligned
 
 log = structlog.get_logger(__name__)
 
@@ -39,11 +39,11 @@ def found_in(path: Path, identity: bytes, *, start: int, mend: bool, search: boo
         return
     try:
         size = os.fstat(descriptor).st_size
-        position = end = _aligned(start)
+        position = end = aligned(start, STEP_BYTES)
         synchronised = doubtful = False
         while position < size:
             head = _head_at(descriptor, identity, position, size)
-            if head is None and (own := _aligned(position, ALIGNMENT)) != position:  # pages are larger than a step here
+            if head is None and (own := aligned(position, ALIGNMENT)) != position:  # pages are larger than a step here
                 head = _head_at(descriptor, identity, own, size)
                 position = position if head is None else own
             if head is None and search:
@@ -58,7 +58,7 @@ def found_in(path: Path, identity: bytes, *, start: int, mend: bool, search: boo
                 yield _found(path, position, head)
             else:
                 log.error("record_damaged", file=path.name, position=position)
-            position = end = _aligned(position + head.size_bytes)
+            position = end = aligned(position + head.size_bytes, STEP_BYTES)
             doubtful = False
         if doubtful:
             log.error("record_damaged", file=path.name, position=end)
@@ -128,7 +128,3 @@ def _found(path: Path, position: int, head: RecordHead) -> Found:
         size_bytes=head.size_bytes - head.data_set_start,
     )
     return Found(stored=stored, received_at=head.received_at, calling_ae=head.calling_ae)
-
-
-def _aligned(position: int, to: int = STEP_BYTES) -> int:
-    return -(-position // to) * to

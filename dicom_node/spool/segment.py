@@ -166,7 +166,7 @@ class RecordWriter:
                     segment.descriptor, (encode_head(head, segment.identity, self._meta), self._meta), self._start
                 )
                 self._make_durable()
-            segment.end = -(-self._position // ALIGNMENT) * ALIGNMENT
+            segment.end = aligned(self._position, ALIGNMENT)
             segment.discarded = False
         except BaseException:
             self.discard()
@@ -211,6 +211,11 @@ class RecordWriter:
         if self._open:
             self._open = False
             self._give_back(self._segment)
+
+
+def aligned(position: int, step: int) -> int:
+    """The next multiple of ``step``, or ``position`` itself."""
+    return -(-position // step) * step
 
 
 def _write_all(descriptor: int, pieces: Sequence[memoryview | bytes], position: int) -> int:

@@ -32,6 +32,7 @@ from dicom_node.settings import EngineSettings, NodeSettings, ScpSettings
 from dicom_node.spool import SegmentSpool
 from dicom_node.spool.extraction import extract
 from dicom_node.spool.occupancy import Occupancy
+from dicom_node.spool.salvage import is_intact
 from dicom_node.tls import CertificateWatch, server_context
 from dicom_node.web.api import create_api
 from dicom_node.web.console import create_console
@@ -320,14 +321,10 @@ def extract_study(settings: NodeSettings, study_uid: str, folder: Path) -> Itera
     Raises ``StorageCorrupt`` where none ever ran, ``OSError`` where the folder cannot be written to.
     """
     index = Index(open_database(_existing_database(settings)))
-    spool = SegmentSpool(settings.data_dir.resolve() / SPOOL)
     for instance in index.instances_of_study(study_uid):
         folder.mkdir(parents=True, exist_ok=True)
         target = folder / f"{instance.facts.sop_instance_uid}.dcm"
-        try:
-            intact = spool.describe(instance.file).digest == instance.digest
-        except (OSError, StorageCorrupt):
-            intact = False
+        intact = is_intact(instance)
         if intact:
             extract(instance.file, target)
         yield FileOutcome(path=target, refusal="" if intact else "damaged, or gone, in the spool")

@@ -13,9 +13,9 @@ import structlog
 import xxhash
 
 from dicom_node.errors import StorageCorrupt
-from dicom_node.records import Part10File, Stored
+from dicom_node.records import Part10File, Stored, StoredInstance
 from dicom_node.spool.base import Found
-from dicom_node.spool.record_head import FAMILY, HEAD_BYTES, RecordHead, decode_head
+from dicom_node.spool.record_head import FAMILY, HEAD_BYTES, RecordHead, decode_head, identity_of
 from dicom_node.spool.segment import ALIGNMENT, aligned
 
 log = structlog.get_logger(__name__)
@@ -83,6 +83,16 @@ def described(file: Part10File, identity: bytes) -> Stored:
     finally:
         os.close(descriptor)
     return _found(file.path, file.start, head).stored
+
+
+def is_intact(instance: StoredInstance) -> bool:
+    """Whether its segment still holds what was received; true for a file of a folder, which nobody has digested."""
+    if instance.file.size_bytes is None:
+        return True
+    try:
+        return described(instance.file, identity_of(instance.file.path)).digest == instance.digest
+    except (OSError, StorageCorrupt):
+        return False
 
 
 def _next_record(descriptor: int, identity: bytes, position: int, size: int) -> tuple[int, RecordHead | None, bool]:

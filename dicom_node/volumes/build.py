@@ -16,6 +16,7 @@ from pydicom.uid import UID
 from dicom_node.errors import NodeError, NotAnalysable
 from dicom_node.headers.facts import MULTI_FRAME_CT, SINGLE_FRAME_CT
 from dicom_node.records import FrameGeometry, FrameSource, Series, StoredInstance
+from dicom_node.spool.salvage import is_intact
 from dicom_node.volumes.decode import Pixels, UndecodablePixels
 from dicom_node.volumes.decode_pool import DecodePool
 from dicom_node.volumes.geometry import Slice, Stack, repeated_positions, stack
@@ -155,6 +156,7 @@ def _filled(
     described = dict(zip(used, threads.map(read_stored_pixels, used.keys(), used.values()), strict=True))
     for instance in instances:
         if instance.file in described:
+            _refuse_damaged(instance)
             _refuse_other_frames(described[instance.file], instance)
     array = np.empty(_shape(instances, len(ordered.slices)), dtype=np.int16)
 
@@ -173,6 +175,14 @@ def _filled(
     for _ in threads.map(fill, range(len(ordered.slices))):
         pass
     return array
+
+
+def _refuse_damaged(instance: StoredInstance) -> None:
+    """Uncompressed pixels that a disk has changed look like any others."""
+    if not is_intact(instance):
+        raise NotAnalysable(
+            f"instance {instance.facts.sop_instance_uid} is damaged on the disk of the node: have it sent again"
+        )
 
 
 def _refuse_other_frames(pixels: StoredPixels, instance: StoredInstance) -> None:

@@ -3,11 +3,14 @@
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pytest
 from pydicom import Dataset
+from pydicom.uid import ExplicitVRLittleEndian
+from pynetdicom.dsutils import encode
 from synthetic_ct import (
     COLUMNS,
     FRAME_OF_REFERENCE_UID,
@@ -20,6 +23,9 @@ from synthetic_ct import (
 )
 
 from dicom_node.errors import NotAnalysable
+from dicom_node.headers import read_instance_facts
+from dicom_node.records import Series, StoredInstance
+from dicom_node.spool import SegmentSpool
 from dicom_node.volumes import build_volume
 
 
@@ -255,4 +261,30 @@ def test_a_file_that_vanished_is_named(tmp_path: Path) -> None:
     series = write(tmp_path, axial_series(12))
     series.instances[3].file.path.unlink()
     with pytest.raises(NotAnalysable, match=f"instance {series.instances[3].facts.sop_instance_uid} cannot be read"):
+        build_volume(series)
+
+
+def test_what_a_disk_has_changed_is_not_analysed(tmp_path: Path) -> None:
+    """Uncompressed pixels, and one bit of them: nothing but the digest tells."""
+    spool = SegmentSpool(tmp_path / "spool")
+    held = []
+    for image in axial_series(12):
+        writer = spool.begin(
+            sop_instance_uid=image.SOPInstanceUID,
+            sop_class_uid=image.SOPClassUID,
+            transfer_syntax_uid=ExplicitVRLittleEndian,
+        )
+        writer.write([memoryview(encode(image, False, True) or b"")])
+        stored = writer.publish(received_at=datetime.now(UTC), calling_ae="CT")
+        facts = read_instance_facts(stored.file)
+        held.append(StoredInstance(facts=facts, file=stored.file, digest=stored.digest, size_bytes=stored.size_bytes))
+    series = Series(study_uid=held[0].facts.study_uid, series_uid=held[0].facts.series_uid, instances=tuple(held))
+    assert build_volume(series).volume.array_zyx.shape[0] == 12
+    file = held[4].file
+    with file.path.open("r+b") as segment:
+        segment.seek(file.start + (file.size_bytes or 0) - 2)
+        last = segment.read(1)
+        segment.seek(-1, 1)
+        segment.write(bytes([last[0] ^ 1]))
+    with pytest.raises(NotAnalysable, match=f"{held[4].facts.sop_instance_uid} is damaged on the disk of the node"):
         build_volume(series)
